@@ -1,0 +1,1 @@
+"""Scoring on KILT: the official figures, bit for bit, and what they leave out."""

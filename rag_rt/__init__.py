@@ -1,0 +1,1 @@
+"""Ask a question in plain words; get a cited paragraph from Wikipedia."""

@@ -1,0 +1,229 @@
+"""The way of one question: retrieve, build a prompt, write, ground. The only road through it."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support, Timings, Usage
+from rag_rt.evidence import EvidencePool
+from rag_rt.generation import Generator, Sampling
+from rag_rt.grounding import Grounder
+from rag_rt.prompting import INSTRUCTION_TOKENS, Prompt, PromptForm, form_for
+from rag_rt.requests import Request
+from rag_rt.settings import Settings
+from rag_rt.words import content_words
+from retriever import Hit
+from retriever.encoders import Encoder
+from retriever.index import Index
+from retriever.searching import Retriever
+from retriever.sentences import finished_spans, sentence_spans
+
+NOT_FOUND = "The corpus holds nothing that answers this question."
+WORDLESS_RELEVANCE = 0.6  # a question that shares no word with its passages must be this close
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The passages were found."""
+
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """The answer grew by `text`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """The sentence number `index` of the answer is finished."""
+
+    index: int
+    sentence: Sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is whole."""
+
+    answer: Answer
+
+
+Event = Retrieved | Wrote | Grounded | Finished
+
+
+class Answerer:
+    """Answers questions from one index with one generator. Not thread-safe: one question a time."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        generator: Generator,
+        form: PromptForm,
+        *,
+        min_relevance: float,
+    ) -> None:
+        self.retriever = retriever
+        self.generator = generator
+        self._form = form
+        self._min_relevance = min_relevance
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Load everything that answering takes.
+
+        Raises:
+            RetrieverError, RagRtError: something is missing, damaged or does not fit together; the
+                message names the command that mends it.
+        """
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        encoder = Encoder(settings.encoder)
+        retriever = Retriever(Index(settings.index_directory), encoder)
+        generator = Generator.from_settings(settings)
+        form = form_for(settings.prompt, generator.parameters)
+        return cls(retriever, generator, form, min_relevance=settings.min_relevance)
+
+    def answer(self, request: Request) -> Answer:
+        """The whole answer to a question."""
+        for event in self.stream(request):
+            if isinstance(event, Finished):
+                return event.answer
+        raise AssertionError("a stream ends with Finished")
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """The answer as it comes: `Retrieved`, then `Wrote` and `Grounded`, then `Finished`.
+
+        The texts of all `Wrote` together are the answer's text. Closing the iterator stops the work.
+        """
+        clock = _Clock()
+        question = " ".join(request.question.split())
+        with clock.stage("retrieval"):
+            hits = tuple(self.retriever.search(question, request.k))
+        yield Retrieved(hits)
+        if not self._covers(question, hits):
+            yield from self._not_found(request, hits, clock)
+            return
+
+        with clock.stage("prompting"):
+            encoder = self.retriever.encoder
+            pool = EvidencePool.gather(question, hits, encoder)
+            grounder = Grounder(pool, encoder)
+            generation = self.generator.generate(
+                self._prompt(pool, question, request), _sampling(request)
+            )
+
+        text = ""
+        sentences: list[Sentence] = []
+        for piece in clock.iterate("generation", _trimmed(generation)):
+            text += piece
+            yield Wrote(piece)
+            for span in finished_spans(text)[len(sentences) :]:
+                with clock.stage("grounding"):
+                    sentences.append(grounder.ground(text, *span))
+                yield Grounded(len(sentences) - 1, sentences[-1])
+        for span in sentence_spans(text)[len(sentences) :]:
+            with clock.stage("grounding"):
+                sentences.append(grounder.ground(text, *span))
+            yield Grounded(len(sentences) - 1, sentences[-1])
+
+        usage = Usage(
+            generation.prompt_tokens, generation.completion_tokens, generation.finish_reason
+        )
+        yield Finished(
+            Answer(
+                question=request.question,
+                text=text,
+                status=Status.ANSWERED,
+                sentences=tuple(sentences),
+                hits=hits,
+                usage=usage,
+                timings=clock.timings(),
+            )
+        )
+
+    def _prompt(self, pool: EvidencePool, question: str, request: Request) -> Prompt:
+        count = self.generator.count_tokens
+        room = self.generator.context - request.max_tokens - count(question) - INSTRUCTION_TOKENS
+        return self._form.build(pool, question, room, count)
+
+    def _covers(self, question: str, hits: tuple[Hit, ...]) -> bool:
+        """Whether the corpus is about what is asked, by the best hit and by shared words.
+
+        The encoder places any text somewhere, a question in a script it was not trained on too;
+        then its nearest passages share no word with it.
+        """
+        words = content_words(question)
+        shared = any(words & content_words(f"{h.passage.title} {h.passage.text}") for h in hits)
+        return hits[0].score >= (self._min_relevance if shared else WORDLESS_RELEVANCE)
+
+    def _not_found(
+        self, request: Request, hits: tuple[Hit, ...], clock: "_Clock"
+    ) -> Iterator[Event]:
+        sentence = Sentence(0, len(NOT_FOUND), Support.UNSUPPORTED, ())
+        yield Wrote(NOT_FOUND)
+        yield Grounded(0, sentence)
+        yield Finished(
+            Answer(
+                question=request.question,
+                text=NOT_FOUND,
+                status=Status.NOT_FOUND,
+                sentences=(sentence,),
+                hits=hits,
+                usage=Usage(0, 0, FinishReason.STOP),
+                timings=clock.timings(),
+            )
+        )
+
+
+def _sampling(request: Request) -> Sampling:
+    return Sampling(
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        repetition_penalty=request.repetition_penalty,
+        seed=request.seed,
+    )
+
+
+def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces without the white space that begins or ends the whole, and without empty ones."""
+    begun, pending = False, ""
+    for piece in pieces:
+        pending += piece if begun else piece.lstrip()
+        if visible := pending.rstrip():
+            begun = True
+            yield visible
+            pending = pending[len(visible) :]
+
+
+class _Clock:
+    """Adds up the seconds of each stage."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._seconds = dict.fromkeys(("retrieval", "prompting", "generation", "grounding"), 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - begun
+
+    def iterate(self, name: str, pieces: Iterator[str]) -> Iterator[str]:
+        """The pieces, the time they take to come counted and the time their reader takes not."""
+        while True:
+            with self.stage(name):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def timings(self) -> Timings:
+        return Timings(**self._seconds, total=time.perf_counter() - self._begun)

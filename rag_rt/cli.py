@@ -1,0 +1,151 @@
+"""The command `rag-rt`. Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 stopped."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from rag_rt.errors import InvalidRequest, RagRtError, SettingsError
+from rag_rt.requests import Request
+from rag_rt.settings import load_settings
+from retriever.errors import QueryError, RetrieverError, SourceError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Ask a question in plain words; get a cited paragraph from Wikipedia.",
+)
+index_app = typer.Typer(no_args_is_help=True, help="Build and inspect indexes.")
+app.add_typer(index_app, name="index")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def setup() -> None:
+    """Prepare the starter models and build the starter index; go on where a run was stopped.
+
+    Example: rag-rt setup
+    """
+    from rag_rt.setting_up import set_up
+    from rag_rt.terminal import bar, say
+
+    set_up(load_settings(), say, bar)
+
+
+@app.command()
+def answer(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    k: Annotated[int, typer.Option(help="Passages to retrieve.")] = Request.k,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = Request.max_tokens,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the likeliest token; above it, sample.")
+    ] = Request.temperature,
+    top_p: Annotated[
+        float, typer.Option(help="Sample among the likeliest tokens of this probability.")
+    ] = Request.top_p,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Above 1: tokens of the answer come again less easily.")
+    ] = Request.repetition_penalty,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = Request.seed,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question in one cited paragraph.
+
+    Example: rag-rt answer "Why is the ocean salty?"
+    """
+    request = Request(question, k, max_tokens, temperature, top_p, repetition_penalty, seed)
+    from rag_rt.answerer import Answerer
+    from rag_rt.terminal import answer_as_json, print_answer, waiting
+
+    with waiting("Loading the models"):
+        answerer = Answerer.from_settings(load_settings())
+    if as_json:
+        typer.echo(answer_as_json(answerer.answer(request)))
+    else:
+        print_answer(answerer.stream(request))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the web page and the HTTP API.
+
+    Example: rag-rt serve --port 8080
+    """
+    from service.serving import run
+
+    run(load_settings(), host, port)
+
+
+@index_app.command("build")
+def index_build(
+    out: Annotated[Path, typer.Option(help="The index directory to write.")],
+    source: Annotated[str, typer.Option(help="'starter' or 'kilt'.")],
+    path: Annotated[Path | None, typer.Argument(help="The corpus file, where one is read.")] = None,
+    replace: Annotated[
+        bool, typer.Option(help="Replace an index of another corpus or encoder.")
+    ] = False,
+) -> None:
+    """Build an index, or finish one that was begun.
+
+    Example: rag-rt index build --source kilt kilt_knowledgesource.json --out kilt-index
+    """
+    from rag_rt.terminal import bar, say
+    from retriever.building import build_index
+    from retriever.encoders import Encoder
+    from retriever.sources import open_source
+
+    corpus = open_source(source, path)
+    encoder = Encoder(load_settings().encoder)
+    with bar("Encoding passages") as progress:
+        manifest = build_index(
+            corpus, encoder, out, replace=replace, report=say, progress=progress
+        )
+    say(f"Index ready at {out}: {manifest.counts['passages']:,} passages")
+
+
+@index_app.command("info")
+def index_info(
+    directory: Annotated[
+        Path | None, typer.Argument(help="The index; by default the one of the settings.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check an index, byte for byte, and say what it holds.
+
+    Example: rag-rt index info data/index
+    """
+    from retriever.index import Index
+
+    index = Index(directory or load_settings().index_directory)
+    facts = {**index.manifest.counts, **index.manifest.settings}
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name:20} {value}")
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one line on standard error, not a trace."""
+    try:
+        app()
+    except (InvalidRequest, QueryError, SourceError, SettingsError) as error:
+        _fail(str(error), 2)
+    except (RagRtError, RetrieverError) as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _fail(f"the disk is full ({error.filename}); free some space and run it again", 1)
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"rag-rt: {message}", err=True)
+    sys.exit(code)

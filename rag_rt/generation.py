@@ -1,0 +1,185 @@
+"""Text from a causal language model: streaming, cached, reproducible.
+
+Glossary: B batch (always 1 here), T tokens, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from tokenizers.decoders import DecodeStream
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from rag_rt.answers import FinishReason
+from rag_rt.errors import GeneratorError, PromptTooLong
+from rag_rt.models.starter import NAME, starter_generator
+from rag_rt.prompting import Prompt
+from rag_rt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 always takes the likeliest (greedy)."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+
+class Generation:
+    """A text while it is being written: iterate for its pieces, then read the counts.
+
+    Each piece is the text that one token adds, possibly empty where a character spans tokens.
+    Abandoning the iteration abandons the generation.
+    """
+
+    def __init__(self, pieces: Iterator[str], prompt_tokens: int) -> None:
+        self._pieces = pieces
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = 0
+        self.finish_reason = FinishReason.STOP
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self._pieces:
+            self.completion_tokens += 1
+            yield piece
+
+
+class Generator:
+    """A causal language model with a chat template, loaded through transformers."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        """Load a generator.
+
+        Args:
+            folder: a folder or a Hugging Face Hub id; weights in safetensors.
+            name: what to call it.
+
+        Raises:
+            GeneratorError: it cannot be loaded, or has no chat template.
+        """
+        self.name = name
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+            self._model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype="auto", use_safetensors=True
+            ).eval()
+        except (OSError, ValueError) as error:
+            raise GeneratorError(
+                f"cannot load the generator '{name}': {error}; name a folder with safetensors "
+                "weights, a Hugging Face Hub id that can be reached, or 'starter' "
+                "(RAG_RT_GENERATOR)"
+            ) from error
+        if self._tokenizer.chat_template is None:
+            raise GeneratorError(
+                f"the generator '{name}' has no chat template, so it cannot be instructed; "
+                "name an instruction-tuned model (RAG_RT_GENERATOR)"
+            )
+        self.parameters: int = self._model.num_parameters()
+        self.context: int = self._model.config.max_position_embeddings
+        ends = self._model.generation_config.eos_token_id
+        self._ends = frozenset([ends] if isinstance(ends, int) else ends or [])
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The generator that the settings name.
+
+        Raises:
+            ArtefactError: it is the starter generator, which is not prepared or is damaged.
+            GeneratorError: it cannot be loaded.
+        """
+        if settings.generator == "starter":
+            return cls(str(starter_generator(settings.models_directory)), NAME)
+        return cls(settings.generator, settings.generator)
+
+    def count_tokens(self, text: str) -> int:
+        """The number of tokens of a plain text."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        """Begin to answer a prompt.
+
+        The same prompt, sampling and seed give the same text; without a seed, sampling differs from
+        call to call.
+
+        Raises:
+            PromptTooLong: the prompt leaves no room for an answer in the context.
+        """
+        ids = self._tokenizer.apply_chat_template(
+            list(prompt.messages), add_generation_prompt=True, return_dict=False
+        )
+        room = self.context - len(ids)
+        if room < 1:
+            raise PromptTooLong(
+                f"the prompt is {len(ids):,} tokens long and {self.name} reads {self.context:,}; "
+                "ask for fewer passages or a shorter question"
+            )
+        favoured = self._tokenizer.encode(prompt.favoured_text, add_special_tokens=False)
+        chooser = _Chooser(prompt, sampling, favoured)
+        generation = Generation(iter(()), prompt_tokens=len(ids))
+        budget = min(sampling.max_tokens, room)
+        generation._pieces = self._pieces(ids, budget, chooser, generation)
+        return generation
+
+    @torch.inference_mode()
+    def _pieces(
+        self, prompt_ids: list[int], budget: int, chooser: "_Chooser", generation: Generation
+    ) -> Iterator[str]:
+        cache = DynamicCache(config=self._model.config)
+        decoder = DecodeStream(skip_special_tokens=True)
+        written: list[int] = []
+        unread = prompt_ids  # tokens that the cache does not hold yet
+        while len(written) < budget:
+            step = self._model(
+                input_ids=torch.tensor([unread]), past_key_values=cache, logits_to_keep=1
+            )
+            token = chooser.choose(written, step.logits[:, -1].float())
+            if token in self._ends:
+                return
+            written.append(token)
+            unread = [token]
+            yield decoder.step(self._tokenizer.backend_tokenizer, token) or ""
+        generation.finish_reason = FinishReason.LENGTH
+
+
+class _Chooser:
+    """Chooses the next token from logits (1, V), by transformers' own processors."""
+
+    def __init__(self, prompt: Prompt, sampling: Sampling, favoured: Sequence[int]) -> None:
+        self._favoured = torch.tensor(sorted(set(favoured)), dtype=torch.long)
+        self._favour = prompt.favour
+        self._greedy = sampling.temperature == 0
+        self._processors = LogitsProcessorList()
+        if sampling.repetition_penalty != 1:
+            self._processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if prompt.no_repeat_ngram:
+            self._processors.append(NoRepeatNGramLogitsProcessor(prompt.no_repeat_ngram))
+        if not self._greedy:
+            self._processors.append(TemperatureLogitsWarper(sampling.temperature))
+            if sampling.top_p < 1:
+                self._processors.append(TopPLogitsWarper(sampling.top_p))
+        self._random = torch.Generator()
+        if sampling.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(sampling.seed)
+
+    def choose(self, written: Sequence[int], logits: torch.Tensor) -> int:
+        """The next token after `written`, the answer so far (the prompt does not count)."""
+        logits[:, self._favoured] += self._favour
+        logits = self._processors(torch.tensor([list(written)], dtype=torch.long), logits)
+        if self._greedy:
+            return int(logits.argmax(-1))
+        return int(torch.multinomial(logits.softmax(-1), 1, generator=self._random))

@@ -1,0 +1,1 @@
+"""Generators: how their weights are prepared and loaded."""

@@ -1,0 +1,78 @@
+"""Settings: what runs where, from `RAG_RT_…` environment variables."""
+
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag_rt.errors import SettingsError
+
+
+def _default_home() -> Path:
+    """`data` in a checkout of the project, else the user's data directory."""
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "data"
+    return user_data_path("rag-rt")
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable `RAG_RT_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="RAG_RT_", frozen=True)
+
+    home: Path = Field(
+        default_factory=_default_home, description="where prepared models and indexes live"
+    )
+    index: Path | None = Field(
+        default=None, description="the index directory; by default HOME/index"
+    )
+    encoder: str = Field(
+        default="starter",
+        description="'starter', a folder, or a Hugging Face Hub id of a mean-pooled encoder",
+    )
+    generator: str = Field(
+        default="starter",
+        description="'starter', a folder, or a Hugging Face Hub id of a causal language model",
+    )
+    prompt: Literal["auto", "rewrite", "passages"] = Field(
+        default="auto", description="the prompt form; 'auto' chooses by the generator's size"
+    )
+    min_relevance: float = Field(
+        default=0.45,
+        ge=-1,
+        le=1,
+        description="cosine of the best passage below which a question counts as not covered",
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="processor threads; by default all cores"
+    )
+
+    @property
+    def index_directory(self) -> Path:
+        """The index that answers are drawn from."""
+        return self.index or self.home / "index"
+
+    @property
+    def models_directory(self) -> Path:
+        """Where prepared models live."""
+        return self.home / "models"
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: a variable does not hold what it must; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"RAG_RT_{'_'.join(map(str, problem['loc'])).upper()} is "
+            f"{problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise SettingsError(f"{problems}; correct or unset it") from None

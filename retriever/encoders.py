@@ -1,0 +1,88 @@
+"""Text into unit vectors, by any mean-pooled sentence encoder that transformers can load."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import cached_file
+
+from retriever import starter_pack
+from retriever.artefacts import file_digest
+from retriever.errors import EncoderError
+from retriever.passages import Passage
+
+Vectors = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+"""Called with the number of items done and the number of all items."""
+
+MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained with (its sentence_bert_config.json)
+BATCH = 32  # 185 passages a second, against 146 at 8 and 147 at 64 (2 cores, bfloat16)
+
+
+class Encoder:
+    """A sentence encoder: the mean of the last hidden states, scaled to length 1.
+
+    Computes in bfloat16 where the processor multiplies it natively, else in float32; vectors are
+    float32 either way.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Load an encoder.
+
+        Args:
+            name: "starter" for the starter pack's, or a folder, or a Hugging Face Hub id.
+
+        Raises:
+            StarterPackMissing: "starter" is named and the starter pack is not installed.
+            EncoderError: there is no such encoder, or its weights are not safetensors.
+        """
+        self.name = "all-MiniLM-L6-v2" if name == "starter" else name
+        folder = str(starter_pack.locate(starter_pack.ENCODER).parent) if name == "starter" else name
+        dtype = torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+        try:
+            weights = cached_file(folder, "model.safetensors")
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+            self._model = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
+        except (OSError, ValueError) as error:
+            raise EncoderError(
+                f"cannot load the encoder '{name}': {error}; name a folder with model.safetensors, "
+                "a Hugging Face Hub id that can be reached, or 'starter' (RAG_RT_ENCODER)"
+            ) from error
+        self.fingerprint = file_digest(Path(str(weights)))
+        self.dimension: int = self._model.config.hidden_size
+
+    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
+        """Unit vectors (N, D), float32, in the order of `texts`."""
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        # Texts of like length share a batch, so that little is computed for padding.
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+        for first in range(0, len(order), BATCH):
+            rows = order[first : first + BATCH]
+            vectors[rows] = self._encode_batch([texts[row] for row in rows])
+            if progress is not None:
+                progress(min(first + BATCH, len(order)), len(order))
+        return vectors
+
+    def encode_passages(
+        self, passages: Sequence[Passage], progress: Progress | None = None
+    ) -> Vectors:
+        """Unit vectors (N, D) of passages: the title goes before the text, as in DPR."""
+        return self.encode([f"{p.title}\n{p.text}" for p in passages], progress)
+
+    @torch.inference_mode()
+    def _encode_batch(self, texts: list[str]) -> Vectors:
+        inputs = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        )
+        hidden = self._model(**inputs).last_hidden_state.float()  # (B, T, D)
+        mask = inputs["attention_mask"].unsqueeze(-1).float()  # (B, T, 1)
+        means = (hidden * mask).sum(1) / mask.sum(1)  # (B, D)
+        unit: Vectors = torch.nn.functional.normalize(means, dim=-1).numpy()
+        return unit
+
+
+def _multiplies_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,1 @@
+"""Answers over HTTP: the API and the web page."""

@@ -1,0 +1,319 @@
+// @ts-check
+/** The page: one question at a time, from the box to an answer whose sentences can be checked. */
+
+import { AnswerText, citationNumbers } from "./answer.js";
+import { EvidencePanel, SourceList, supportInWords } from "./sources.js";
+import { ask, AnswerError, health } from "./stream.js";
+import { byId, codePoints, counted, element } from "./text.js";
+
+/** @import { Answer, AnswerEvent, Hit, Sentence, Timings } from "./stream.js" */
+/** @typedef {"idle" | "searching" | "reading" | "writing" | "done" | "not_found" | "stopped" | "error"} State */
+
+const LONGEST = 2000; // characters, the server's own limit
+const NEAR_LONGEST = 1800;
+const RETRY_HEALTH_MS = 5000;
+
+/** What each error is called on the page. @type {Record<string, string>} */
+const ERROR_TITLES = {
+  offline: "The server cannot be reached",
+  lost: "The connection was lost",
+  unreadable: "The reply could not be read",
+  busy: "The server is busy",
+  invalid_request: "The question was not accepted",
+  too_large: "The question is too long",
+};
+
+const box = /** @type {HTMLTextAreaElement} */ (byId("question"));
+const send = byId("send");
+const stop = byId("stop");
+const again = byId("again");
+const asked = byId("asked");
+
+const answer = new AnswerText(byId("answer"), openEvidence);
+const evidence = new EvidencePanel(closeEvidence);
+const sources = new SourceList((passageId) => answer.light(passageId));
+
+/** The answer so far. @type {{text: string, sentences: Sentence[], hits: Hit[], numbers: Map<string, number>}} */
+let current = { text: "", sentences: [], hits: [], numbers: new Map() };
+/** Stops the answer that is under way. @type {AbortController | null} */
+let underWay = null;
+let lastQuestion = "";
+let nextHealth = 0;
+
+/** @param {string} words */
+const announce = (words) => {
+  byId("announcer").textContent = words;
+};
+
+/**
+ * @param {State} state
+ * @param {string} progress
+ */
+function enter(state, progress = "") {
+  const busy = state === "searching" || state === "reading" || state === "writing";
+  document.body.dataset.state = state;
+  byId("progress").textContent = progress;
+  byId("hero").hidden = byId("examples").hidden = state !== "idle";
+  byId("result").hidden = state === "idle";
+  swapButtons(busy);
+}
+
+/**
+ * Ask and Stop take each other's place; the keyboard is never left on a button that is gone.
+ * @param {boolean} busy
+ */
+function swapButtons(busy) {
+  const focus = document.activeElement;
+  stop.hidden = !busy;
+  send.hidden = busy;
+  if (busy && focus !== box && focus !== stop && !isVisible(focus)) stop.focus();
+  if (!busy && focus === stop) asked.focus({ preventScroll: true });
+}
+
+/** @param {Element | null} focus */
+const isVisible = (focus) => focus instanceof HTMLElement && focus !== document.body && focus.offsetParent !== null;
+
+/** @param {boolean} finished */
+function render(finished) {
+  current.numbers = citationNumbers(current.sentences);
+  answer.render(current.text, current.sentences, current.numbers, finished);
+  sources.render(current.hits, current.numbers, current.sentences);
+  refreshEvidence();
+}
+
+/** Keep an open panel true to the sentence it is about. */
+function refreshEvidence() {
+  if (evidence.index === null) return;
+  if (!current.sentences[evidence.index]) closeEvidence();
+  else answer.mark(evidence.index);
+}
+
+/** @param {number} index */
+function openEvidence(index) {
+  if (index < 0) return;
+  if (evidence.index === index) {
+    closeEvidence();
+    return;
+  }
+  evidence.show(index, current.sentences[index], current.hits, current.numbers);
+  const opener = answer.mark(index);
+  evidence.focus();
+  opener?.closest(".sentence")?.scrollIntoView({ block: "nearest" });
+}
+
+function closeEvidence() {
+  const opener = answer.mark(evidence.index);
+  const focused = evidence.focused;
+  evidence.hide();
+  answer.mark(null);
+  if (focused) opener?.focus({ preventScroll: true });
+}
+
+/**
+ * @param {string} title
+ * @param {string} text
+ * @param {{field: string, message: string}[]} details
+ */
+function showNotice(title, text, details = []) {
+  byId("notice-title").textContent = title;
+  byId("notice-text").textContent = text;
+  const lines = details.map(({ field, message }) => element("li", {}, field ? `${field}: ${message}` : message));
+  byId("notice-details").replaceChildren(...lines);
+  byId("notice-details").hidden = lines.length === 0;
+  byId("notice").hidden = false;
+}
+
+/** @param {string} question */
+function begin(question) {
+  lastQuestion = question;
+  current = { text: "", sentences: [], hits: [], numbers: new Map() };
+  evidence.hide();
+  answer.clear();
+  sources.clear();
+  asked.textContent = question;
+  for (const id of ["notice", "summary", "took", "again"]) byId(id).hidden = true;
+  document.title = `${question} · rag-rt`;
+  history.replaceState(null, "", `?${new URLSearchParams({ q: question })}`);
+  enter("searching", "Searching for passages");
+  announce("Searching for passages.");
+}
+
+/** @param {AnswerEvent} happened */
+function take(happened) {
+  switch (happened.event) {
+    case "retrieval":
+      current.hits = happened.data.hits;
+      enter("reading", `Reading ${counted(current.hits.length, "passage")}`);
+      announce(`Reading ${counted(current.hits.length, "passage")}.`);
+      break;
+    case "token":
+      current.text += happened.data.text;
+      if (document.body.dataset.state !== "writing") enter("writing", "Writing");
+      break;
+    case "sentence":
+      current.sentences[happened.data.index] = happened.data;
+      break;
+    case "done":
+      finish(happened.data);
+      return;
+  }
+  render(false);
+}
+
+/** @param {Answer} whole */
+function finish(whole) {
+  const notFound = whole.status === "not_found";
+  current = { ...current, hits: whole.hits, text: notFound ? "" : whole.text, sentences: notFound ? [] : whole.sentences };
+  render(true);
+  enter(notFound ? "not_found" : "done", notFound ? "" : `Written from ${counted(whole.hits.length, "passage")}`);
+  byId("took").textContent = tookInWords(whole.timings);
+  byId("took").hidden = false;
+  if (notFound) {
+    showNotice("Nothing found about this", whole.text);
+    announce(whole.text);
+    return;
+  }
+  const summary = supportInWords(current.sentences);
+  byId("summary").textContent = summary;
+  byId("summary").hidden = summary === "";
+  announce(`The answer is finished. ${summary}`);
+}
+
+/** @param {Timings} timings */
+function tookInWords({ total, retrieval, generation }) {
+  const [all, search, write] = [total, retrieval, generation].map((seconds) => seconds.toFixed(seconds < 1 ? 2 : 1));
+  return `This answer took ${all} s: ${search} s to search, ${write} s to write.`;
+}
+
+function stopped() {
+  render(true);
+  enter("stopped");
+  const kept = current.text ? "This is what was written until then." : "Nothing had been written yet.";
+  showNotice("Stopped", kept);
+  announce(`Stopped. ${kept}`);
+  again.hidden = false;
+}
+
+/** @param {unknown} error */
+function failed(error) {
+  const known = error instanceof AnswerError ? error : new AnswerError("page", String(error));
+  render(true);
+  enter("error");
+  const title = ERROR_TITLES[known.code] ?? "Something went wrong";
+  showNotice(title, known.message, known.details);
+  announce(`${title}. ${known.message}`);
+  again.hidden = false;
+  if (known.code === "offline" || known.code === "lost") void describeServer();
+}
+
+/** @param {string} question */
+async function answerQuestion(question) {
+  underWay?.abort();
+  const mine = new AbortController();
+  underWay = mine;
+  begin(question);
+  try {
+    for await (const happened of ask(question, mine.signal)) {
+      if (mine.signal.aborted) break;
+      take(happened);
+    }
+  } catch (error) {
+    if (underWay === mine && !mine.signal.aborted) failed(error);
+  }
+  if (underWay !== mine) return;
+  underWay = null;
+  if (mine.signal.aborted) stopped();
+}
+
+/** What is wrong with a question, in words, or nothing. @param {string} question */
+function problemWith(question) {
+  const length = codePoints(question).length;
+  if (length === 0) return "Please write a question first.";
+  if (length > LONGEST) return `Please shorten the question to ${LONGEST.toLocaleString("en")} characters.`;
+  return "";
+}
+
+/** @param {string} problem */
+function showProblem(problem) {
+  byId("question-problem").textContent = problem;
+  if (problem) box.setAttribute("aria-invalid", "true");
+  else box.removeAttribute("aria-invalid");
+}
+
+function submit() {
+  const question = box.value.trim();
+  const problem = problemWith(question);
+  showProblem(problem);
+  if (problem) {
+    box.focus();
+    return;
+  }
+  if (underWay && question === lastQuestion) return;
+  // on a phone the keyboard would cover the answer
+  if (matchMedia("(pointer: coarse)").matches) box.blur();
+  void answerQuestion(question);
+}
+
+function describeLength() {
+  const length = codePoints(box.value.trim()).length;
+  const near = length >= NEAR_LONGEST;
+  byId("counter").textContent = near ? `${length.toLocaleString("en")} of ${LONGEST.toLocaleString("en")} characters` : "";
+  byId("counter").classList.toggle("problem", length > LONGEST);
+}
+
+/** Grow the box with its text where the style sheet alone cannot. */
+function fitBox() {
+  if (CSS.supports("field-sizing", "content")) return;
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight}px`;
+}
+
+function typed() {
+  showProblem("");
+  describeLength();
+  fitBox();
+}
+
+/** @param {string} question */
+function fill(question) {
+  box.value = question;
+  typed();
+}
+
+/** The corpus line; while the server does not answer, say so and look again. */
+async function describeServer() {
+  clearTimeout(nextHealth);
+  const about = await health();
+  byId("offline").textContent = about ? "" : "The server cannot be reached at the moment. This page keeps trying.";
+  if (!about) {
+    nextHealth = setTimeout(describeServer, RETRY_HEALTH_MS);
+    return;
+  }
+  const { passages, pages, source } = about.index;
+  byId("corpus").textContent = `Reads ${counted(passages, "passage")} from ${counted(pages, "article")} (${source}). Written by ${about.generator}, searched with ${about.encoder}. rag-rt ${about.version}.`;
+}
+
+byId("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+box.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  submit();
+});
+box.addEventListener("input", typed);
+stop.addEventListener("click", () => underWay?.abort());
+again.addEventListener("click", () => void answerQuestion(lastQuestion));
+byId("examples").addEventListener("click", (event) => {
+  if (!(event.target instanceof HTMLButtonElement)) return;
+  fill(event.target.textContent ?? "");
+  submit();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && evidence.index !== null) closeEvidence();
+});
+
+fill(new URLSearchParams(location.search).get("q") ?? box.value);
+if (!matchMedia("(pointer: coarse)").matches) box.focus({ preventScroll: true });
+void describeServer();

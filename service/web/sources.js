@@ -1,0 +1,180 @@
+// @ts-check
+/** Beside the paragraph: the evidence of one sentence, and the passages that the answer was written from. */
+
+import { NO_SUPPORT } from "./answer.js";
+import { byId, counted, element, listed, outsideLink, pieces, quoteAddress, setChildren, webAddress } from "./text.js";
+
+/** @import { Evidence, Hit, Passage, Sentence } from "./stream.js" */
+
+/** @param {number} score */
+const rounded = (score) => score.toFixed(2);
+
+/**
+ * A passage with the words of its evidence highlighted.
+ * @param {Passage} passage
+ * @param {Evidence[]} evidence
+ */
+function highlighted(passage, evidence) {
+  const parts = pieces(passage.text, evidence).map(({ text, marked }) => (marked ? element("mark", {}, text) : text));
+  return element("blockquote", { class: "passage" }, ...parts);
+}
+
+/**
+ * @param {Passage} passage
+ * @param {Evidence[]} evidence
+ * @param {number} number
+ */
+function evidenceOf(passage, evidence, number) {
+  const title = element("h3", {}, element("span", { class: "number" }, `[${number}]`), " ", outsideLink(passage.url, passage.title));
+  const facts = element("p", { class: "facts" }, `Support ${evidence.map((e) => rounded(e.score)).join(", ")} of 1`);
+  const page = webAddress(passage.url);
+  if (page) facts.append(" · ", outsideLink(quoteAddress(page, evidence[0].quote), "Find it in the article"));
+  return element("div", { class: "piece" }, title, highlighted(passage, evidence), facts);
+}
+
+export class EvidencePanel {
+  #panel = byId("evidence");
+  #title = byId("evidence-title");
+  #body = byId("evidence-body");
+  /** The sentence shown, or null. @type {number | null} */
+  index = null;
+
+  /** @param {() => void} closed called when the reader closes the panel */
+  constructor(closed) {
+    byId("evidence-close").addEventListener("click", closed);
+  }
+
+  /**
+   * @param {number} index
+   * @param {Sentence} sentence
+   * @param {Hit[]} hits
+   * @param {Map<string, number>} numbers
+   */
+  show(index, sentence, hits, numbers) {
+    this.index = index;
+    this.#title.textContent = `Evidence for sentence ${index + 1}`;
+    const shown = hits.flatMap(({ passage }) => {
+      const evidence = sentence.evidence.filter((e) => e.passage_id === passage.id);
+      return evidence.length ? [{ passage, evidence, number: numbers.get(passage.id) ?? 0 }] : [];
+    });
+    shown.sort((a, b) => a.number - b.number);
+    this.#body.replaceChildren(
+      ...(shown.length ? shown.map((s) => evidenceOf(s.passage, s.evidence, s.number)) : [this.#nothing()]),
+    );
+    this.#panel.classList.toggle("unsupported", !shown.length);
+    this.#panel.hidden = false;
+    this.#toFirstMark();
+  }
+
+  hide() {
+    this.index = null;
+    this.#panel.hidden = true;
+  }
+
+  focus() {
+    this.#title.focus({ preventScroll: true });
+  }
+
+  /** @returns {boolean} whether the keyboard is in the panel */
+  get focused() {
+    return this.#panel.contains(document.activeElement);
+  }
+
+  #nothing() {
+    const words = `${NO_SUPPORT[0].toUpperCase()}${NO_SUPPORT.slice(1)}.`;
+    return element(
+      "div",
+      { class: "piece" },
+      element("p", { class: "none" }, words),
+      element("p", { class: "facts" }, "It may be true or false: nothing that was read for this answer says so. Check it elsewhere before you rely on it."),
+    );
+  }
+
+  /** Bring the first highlighted words into the panel's view, without moving the page. */
+  #toFirstMark() {
+    const mark = this.#body.querySelector("mark");
+    this.#body.scrollTop = 0;
+    if (!mark) return;
+    const below = mark.getBoundingClientRect().bottom - this.#body.getBoundingClientRect().bottom;
+    if (below > 0) this.#body.scrollTop = below + 24;
+  }
+}
+
+export class SourceList {
+  #section = byId("sources");
+  #title = byId("sources-title");
+  #cited = byId("cited");
+  #others = byId("others");
+  #summary = byId("others-summary");
+  #uncited = byId("uncited");
+  /** @type {Map<string, {node: HTMLElement, facts: HTMLElement}>} */
+  #items = new Map();
+  #point;
+
+  /** @param {(passageId: string | null) => void} point called with the passage that the reader points at */
+  constructor(point) {
+    this.#point = point;
+  }
+
+  clear() {
+    this.#items.clear();
+    this.#others.removeAttribute("open");
+    this.render([], new Map(), []);
+  }
+
+  /**
+   * @param {Hit[]} hits
+   * @param {Map<string, number>} numbers
+   * @param {Sentence[]} sentences
+   */
+  render(hits, numbers, sentences) {
+    const cited = hits.filter((hit) => numbers.has(hit.passage.id));
+    const uncited = hits.filter((hit) => !numbers.has(hit.passage.id));
+    cited.sort((a, b) => (numbers.get(a.passage.id) ?? 0) - (numbers.get(b.passage.id) ?? 0));
+    setChildren(this.#cited, cited.map((hit) => this.#item(hit, sentences)));
+    setChildren(this.#uncited, uncited.map((hit) => this.#item(hit, sentences)));
+    this.#title.hidden = this.#cited.hidden = cited.length === 0;
+    this.#others.hidden = uncited.length === 0;
+    this.#summary.textContent = `${cited.length ? "Also retrieved" : "Passages found"} (${uncited.length})`;
+    this.#section.hidden = hits.length === 0;
+  }
+
+  /**
+   * @param {Hit} hit
+   * @param {Sentence[]} sentences
+   */
+  #item(hit, sentences) {
+    const { passage } = hit;
+    const item = this.#items.get(passage.id) ?? this.#newItem(passage);
+    this.#items.set(passage.id, item);
+    const by = sentences.flatMap((s, i) => (s.evidence.some((e) => e.passage_id === passage.id) ? [i + 1] : []));
+    const supports = by.length ? [`supports ${by.length === 1 ? "sentence" : "sentences"} ${listed(by)}`] : [];
+    const facts = [...supports, `similarity ${rounded(hit.score)}`].join(" · ");
+    item.facts.textContent = `${facts[0].toUpperCase()}${facts.slice(1)}`;
+    return item.node;
+  }
+
+  /** @param {Passage} passage */
+  #newItem(passage) {
+    const facts = element("p", { class: "facts" });
+    const whole = element("details", {}, element("summary", {}, "Read the passage"), element("blockquote", { class: "passage" }, passage.text));
+    const node = element("li", {}, outsideLink(passage.url, passage.title), facts, whole);
+    for (const on of ["pointerenter", "focusin"]) node.addEventListener(on, () => this.#point(passage.id));
+    for (const off of ["pointerleave", "focusout"]) node.addEventListener(off, () => this.#point(null));
+    return { node, facts };
+  }
+}
+
+/**
+ * How much of the answer rests on the sources, in words.
+ * @param {Sentence[]} sentences
+ */
+export function supportInWords(sentences) {
+  const total = sentences.length;
+  const supported = sentences.filter((s) => s.support === "supported").length;
+  const all = total === 1 ? "The sentence rests" : `All ${total} sentences rest`;
+  if (total === 0) return "";
+  if (supported === total) return `${all} on the sources. Choose one to see the words it rests on.`;
+  if (supported === 0) return `For ${total === 1 ? "this sentence" : `all ${total} sentences`}, no support was found in the retrieved passages.`;
+  return `${supported} of ${counted(total, "sentence")} ${supported === 1 ? "rests" : "rest"} on the sources. For the marked ${total - supported === 1 ? "one" : total - supported}, no support was found in the retrieved passages.`;
+}

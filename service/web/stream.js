@@ -1,0 +1,148 @@
+// @ts-check
+/** The wire: one question out, the events of its answer in. */
+
+/** @typedef {{id: string, page_id: string, title: string, text: string, url: string, start: number, end: number}} Passage */
+/** @typedef {{passage: Passage, score: number, rank: number}} Hit */
+/** @typedef {{passage_id: string, start: number, end: number, quote: string, score: number}} Evidence */
+/** @typedef {{start: number, end: number, support: "supported" | "unsupported", evidence: Evidence[]}} Sentence */
+/** @typedef {{retrieval: number, prompting: number, generation: number, grounding: number, total: number}} Timings */
+/** @typedef {{question: string, text: string, status: "answered" | "not_found", sentences: Sentence[], hits: Hit[], timings: Timings}} Answer */
+/** @typedef {{field: string, message: string}} Detail */
+/**
+ * @typedef {{event: "retrieval", data: {hits: Hit[]}}
+ *   | {event: "token", data: {text: string}}
+ *   | {event: "sentence", data: Sentence & {index: number}}
+ *   | {event: "done", data: Answer}} AnswerEvent
+ */
+
+/** Why there is no answer: a code of the server's, or `offline`, `lost`, `unreadable` of our own. */
+export class AnswerError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {Detail[]} details
+   */
+  constructor(code, message, details = []) {
+    super(message);
+    this.code = code;
+    this.details = details;
+  }
+}
+
+const OFFLINE = "Check that it is running, then try again.";
+const LOST = "It ended before the answer was finished. What had arrived until then is kept.";
+const UNREADABLE = "The server sent something that this page cannot read. The page and the server may be of different versions.";
+
+/**
+ * The error in a body of the server's, whatever that body turns out to be.
+ * @param {unknown} body
+ * @param {string} otherwise
+ */
+function errorOf(body, otherwise) {
+  const error = /** @type {{error?: {code?: unknown, message?: unknown, details?: unknown}} | null} */ (body)?.error;
+  if (typeof error?.message !== "string") return new AnswerError("internal", otherwise);
+  return new AnswerError(String(error.code), error.message, Array.isArray(error.details) ? error.details : []);
+}
+
+/** @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new AnswerError("unreadable", UNREADABLE);
+  }
+}
+
+/**
+ * Turn a failed read into an AnswerError; a stop by the reader and errors already in words pass as they are.
+ * @template T
+ * @param {Promise<T>} reading
+ * @param {string} code
+ * @param {string} message
+ * @returns {Promise<T>}
+ */
+async function inWords(reading, code, message) {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new AnswerError(code, message);
+  }
+}
+
+/**
+ * The server-sent events of a body (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+ * @param {ReadableStream<Uint8Array>} body
+ * @returns {AsyncGenerator<{event: string, data: string}, void, void>}
+ */
+async function* serverSentEvents(body) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let rest = "";
+  let event = "";
+  /** @type {string[]} */
+  let data = [];
+  try {
+    for (;;) {
+      const { value, done } = await inWords(reader.read(), "lost", LOST);
+      if (done) return;
+      rest += decoder.decode(value, { stream: true });
+      // a final \r may be the first half of \r\n: it waits for what follows
+      const lines = rest.split(/\r\n|\n|\r(?!$)/);
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        const [, field, content] = /^([^:]*):? ?(.*)$/su.exec(line) ?? [];
+        if (field === "event") event = content;
+        else if (field === "data") data.push(content);
+        if (line !== "") continue;
+        if (data.length) yield { event, data: data.join("\n") };
+        event = "";
+        data = [];
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+/**
+ * Ask a question and follow its answer; the last event is `done`, or an AnswerError is thrown.
+ * @param {string} question
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<AnswerEvent, void, void>}
+ */
+export async function* ask(question, signal) {
+  const sent = fetch("answer", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify({ question, stream: true }),
+    signal,
+  });
+  const reply = await inWords(sent, "offline", OFFLINE);
+  if (!reply.ok) {
+    throw errorOf(await reply.json().catch(() => null), `It replied with status ${reply.status} and no explanation.`);
+  }
+  if (!reply.body) throw new AnswerError("unreadable", UNREADABLE);
+  for await (const { event, data } of serverSentEvents(reply.body)) {
+    const content = parsed(data);
+    if (event === "error") throw errorOf(content, "It gave no explanation.");
+    yield /** @type {AnswerEvent} */ ({ event, data: content });
+    if (event === "done") return;
+  }
+  throw new AnswerError("lost", LOST);
+}
+
+/** @typedef {{status: string, version: string, generator: string, encoder: string, index: {passages: number, pages: number, source: string}}} Health */
+
+/**
+ * What the server says of itself, or null when it does not answer.
+ * @returns {Promise<Health | null>}
+ */
+export async function health() {
+  try {
+    const reply = await fetch("healthz");
+    return reply.ok ? await reply.json() : null;
+  } catch {
+    return null;
+  }
+}
