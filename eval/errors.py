@@ -28,7 +28,7 @@ class OutputNotWritten(EvalError):
 
 
 class BadRecord(EvalError):
-    """A line that the official scorer refuses or dies of; `record_id` is None before one is known."""
+    """A line that the official scorer refuses or dies of; `record_id` is None if there is none."""
 
     def __init__(
         self, path: Path, line: int, record_id: str | None, problem: str, remedy: str

@@ -1,15 +1,14 @@
-"""What a guess and a gold record say to the official scorer, and what it overlooks in them.
+"""What a guess and a gold record say to the official scorer.
 
-`read_gold`, `read_guess` and `read_ranking` take from a record what scoring needs, and refuse what
-the official programs refuse or die of. `gold_oddities` and `guess_oddities` list what they let pass
-silently although it changes figures.
+Scoring gets what it needs from a record here, and what the official programs refuse or die of is
+refused here. One thing is stricter: a list or object that is of another JSON type is refused even
+where the official code would happen to get through it.
 
 Source: `kilt/eval_downstream.py` and `kilt/eval_retrieval.py` of facebookresearch/KILT at 2664322.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from eval.errors import BadGold, BadGuess, BadRecord
@@ -21,7 +20,7 @@ Passage = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a guess retrieved: its distinct page ids in order, and the provenance entries as given."""
+    """What a guess retrieved: its distinct page ids in order, and its provenance as given."""
 
     pages: tuple[str, ...]
     passages: tuple[Passage, ...]
@@ -48,23 +47,6 @@ class Gold:
     titles: tuple[str, ...]
     pages: tuple[tuple[str, ...], ...]
     evidence_sets: tuple[frozenset[str], ...]
-
-
-class Oddity(StrEnum):
-    """What the official scorer lets pass silently; `--strict` refuses it."""
-
-    EXTRA_GUESS = "the gold file has no record with this id, so the guess counts for nothing"
-    ID_NOT_TEXT = "the id is no JSON string and is compared as its text"
-    ID_PADDED = "the id has white space around it, which is ignored"
-    ANSWER_NOT_TEXT = "the answer is no JSON string and is scored as Python writes it (null: 'None')"
-    ANSWER_EMPTY = "the answer is empty and scores 0"
-    PROVENANCE_NOT_LIST = 'the provenance is "" or {} and counts as an empty list'
-    PAGE_MISSING = "a provenance entry has no wikipedia_id"
-    PAGE_NOT_TEXT = "a wikipedia_id is no JSON string and is compared as its text (null: 'None')"
-    PAGE_EMPTY = "a wikipedia_id is empty, and any other empty one matches it"
-    GOLD_ANSWER_EMPTY = "a gold answer is empty and is left out"
-    GOLD_WITHOUT_ANSWER = "the record has no gold answer, which only an empty guess survives"
-    GOLD_EVIDENCE_EMPTY = "an empty provenance list counts as evidence that no guess can find"
 
 
 def read_guess(record: Record) -> Guess:
@@ -130,54 +112,6 @@ def read_gold(record: Record) -> Gold:
         tuple(map(_pages, provenance)),
         tuple(dict.fromkeys(evidence)),
     )
-
-
-def guess_oddities(record: Record) -> Iterator[Oddity]:
-    """List what the official scorer overlooks in a guess that it accepts."""
-    yield from _id_oddities(record)
-    for output in record.data["output"]:
-        if "answer" in output:
-            if not isinstance(output["answer"], str):
-                yield Oddity.ANSWER_NOT_TEXT
-            elif not output["answer"].strip():
-                yield Oddity.ANSWER_EMPTY
-        yield from _provenance_oddities(output)
-
-
-def gold_oddities(record: Record) -> Iterator[Oddity]:
-    """List what the official scorer overlooks in a gold record that it accepts."""
-    yield from _id_oddities(record)
-    has_answer = False
-    for output in record.data["output"]:
-        if isinstance(answer := output.get("answer", ()), str) and answer.strip():
-            has_answer = True
-        elif "answer" in output:
-            yield Oddity.GOLD_ANSWER_EMPTY
-        yield from _provenance_oddities(output)
-        if "provenance" in output and not output["provenance"]:
-            yield Oddity.GOLD_EVIDENCE_EMPTY
-    if not has_answer:
-        yield Oddity.GOLD_WITHOUT_ANSWER
-
-
-def _id_oddities(record: Record) -> Iterator[Oddity]:
-    if not isinstance(record.data["id"], str):
-        yield Oddity.ID_NOT_TEXT
-    elif record.data["id"] != record.id:
-        yield Oddity.ID_PADDED
-
-
-def _provenance_oddities(output: Output) -> Iterator[Oddity]:
-    provenance = output.get("provenance", [])
-    if not isinstance(provenance, list):
-        yield Oddity.PROVENANCE_NOT_LIST
-    for entry in provenance:
-        if "wikipedia_id" not in entry:
-            yield Oddity.PAGE_MISSING
-        elif not isinstance(entry["wikipedia_id"], str):
-            yield Oddity.PAGE_NOT_TEXT
-        elif not entry["wikipedia_id"].strip():
-            yield Oddity.PAGE_EMPTY
 
 
 def _outputs(record: Record, refusal: type[BadRecord]) -> list[Output]:

@@ -129,7 +129,7 @@ class AlignedFiles:
         return (self.guesses[ordinal] for ordinal, used in enumerate(self._used) if not used)
 
 
-def _join(guesses: RecordFile, golds: RecordFile) -> tuple[array[int], bytearray]:
+def _join(guesses: RecordFile, golds: RecordFile) -> "tuple[array[int], bytearray]":
     """The guess ordinal of every gold record, and for every guess whether a gold record has it."""
     ordinals = _ordinals_by_id(guesses)
     used = bytearray(len(guesses))
@@ -150,9 +150,9 @@ def _join(guesses: RecordFile, golds: RecordFile) -> tuple[array[int], bytearray
             golds.path,
             line,
             record_id,
-            f"{guesses.path} has no guess for this id (in all {len(missing)} of {len(golds)} gold "
-            "records have none)",
-            "add a guess, with an empty answer if there is none, or take the gold record out",
+            f"{guesses.path} has no guess for this id (guesses missing in all: {len(missing)} of "
+            f"{len(golds)})",
+            "add a guess, with an empty answer where there is none",
         )
     return guess_of_gold, used
 
@@ -176,17 +176,17 @@ def _twice(record: Record) -> BadId:
 
 
 def _open_seekable(path: Path) -> IO[bytes]:
-    """Open for reading; a pipe is copied to an unnamed temporary file, since lines are revisited."""
+    """Open for reading; a pipe is copied to an unnamed file, since lines are read twice."""
     file = path.open("rb")
     if file.seekable():
         return file
     with file:
-        copy = tempfile.TemporaryFile()
+        copy = tempfile.TemporaryFile()  # noqa: SIM115, handed on open
         shutil.copyfileobj(file, copy)
         return copy
 
 
-def _line_starts(file: IO[bytes]) -> array[int]:
+def _line_starts(file: IO[bytes]) -> "array[int]":
     """The byte offset of every line, then that of the end of the file."""
     starts = array("q", [0])
     file.seek(0)
@@ -224,14 +224,16 @@ def _parse(path: Path, line: int, raw: bytes) -> Record:
 
 
 def _not_json(path: Path, line: int, text: str, error: Exception) -> NotARecord:
-    """Say why a line is not JSON, naming the three usual causes."""
+    """Say why a line is not JSON, naming the usual causes."""
+    remedy = "write one record, as one JSON object, on each line"
     if text.startswith(_BYTE_ORDER_MARK):
         problem, remedy = "the line begins with a byte order mark", "save as UTF-8 without a BOM"
     elif not text.strip():
-        problem, remedy = "the line is empty", "remove it; only the last line may end the file"
+        problem, remedy = "the line is empty", "remove it"
+    elif isinstance(error, json.JSONDecodeError):
+        problem = f"the line is not JSON ({error.msg} at character {error.pos + 1})"
     else:
-        problem = f"the line is not JSON ({error})"
-        remedy = "write one record, as one JSON object, on each line"
+        problem = f"the line cannot be parsed ({error})"
     return NotARecord(path, line, None, problem, remedy)
 
 

@@ -91,7 +91,7 @@ class RougeText:
     def __init__(self, text: str) -> None:
         """Split the text; `vocabulary` holds its distinct words."""
         self.pieces = [piece.split() or [""] for piece in text.split(".") if piece]
-        self.vocabulary = frozenset(word for piece in self.pieces for word in piece)
+        self.vocabulary = frozenset[str]().union(*self.pieces)
         self._columns: Columns | None = None
 
     @property
@@ -105,19 +105,20 @@ class RougeText:
 def _overlap(guess: RougeText, gold: RougeText, shared: int) -> int:
     """Distinct words in the union of the traced LCSs; never more than `shared`."""
     columns = guess.columns
+    masks = columns.masks
     union: set[str] = set()
     for piece in gold.pieces:
-        unseen = 0
-        for word in piece:
-            if word not in union:
-                unseen |= columns.masks.get(word, 0)
-        if not unseen:
+        new = {word: masks[word] for word in piece if word in masks and word not in union}
+        if not new:
             continue
         rows = columns.rows(piece)
         for start, stop in columns.spans:
+            span = (1 << stop) - (1 << start)
             # Without a new word in common the walk could add nothing.
-            if unseen & ((1 << stop) - (1 << start)):
-                union.update(piece[row] for row, _ in walk(rows, start, stop).matches)
+            if any(mask & span for mask in new.values()):
+                for row, _ in walk(rows, start, stop).matches:
+                    union.add(piece[row])
+                    new.pop(piece[row], None)
         if len(union) == shared:
             break
     return len(union)

@@ -1,6 +1,7 @@
 """The way of one question: retrieve, build a prompt, write, ground. The only road through it."""
 
 import time
+from collections import abc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Finished:
 
 
 Event = Retrieved | Wrote | Grounded | Finished
+EventStream = abc.Generator[Event, None, None]
 
 
 class Answerer:
@@ -97,10 +99,10 @@ class Answerer:
                 return event.answer
         raise AssertionError("a stream ends with Finished")
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def stream(self, request: Request) -> EventStream:
         """The answer as it comes: `Retrieved`, then `Wrote` and `Grounded`, then `Finished`.
 
-        The texts of all `Wrote` together are the answer's text. Closing the iterator stops the work.
+        The texts of all `Wrote` make up the answer's text. Closing the generator stops the work.
         """
         clock = _Clock()
         question = " ".join(request.question.split())

@@ -66,7 +66,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds of work in each stage; `total` is wall-clock time, waiting for the reader included."""
+    """Seconds of work in each stage; `total` is wall-clock time, the reader's share included."""
 
     retrieval: float
     prompting: float

@@ -40,7 +40,9 @@ def setup() -> None:
 def answer(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     k: Annotated[int, typer.Option(help="Passages to retrieve.")] = Request.k,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = Request.max_tokens,
+    max_tokens: Annotated[
+        int, typer.Option(help="Longest answer, in tokens.")
+    ] = Request.max_tokens,
     temperature: Annotated[
         float, typer.Option(help="0 takes the likeliest token; above it, sample.")
     ] = Request.temperature,
@@ -104,9 +106,7 @@ def index_build(
     corpus = open_source(source, path)
     encoder = Encoder(load_settings().encoder)
     with bar("Encoding passages") as progress:
-        manifest = build_index(
-            corpus, encoder, out, replace=replace, report=say, progress=progress
-        )
+        manifest = build_index(corpus, encoder, out, replace=replace, report=say, progress=progress)
     say(f"Index ready at {out}: {manifest.counts['passages']:,} passages")
 
 

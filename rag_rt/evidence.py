@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class EvidencePool:
     question_vector: Vectors
 
     @classmethod
-    def gather(cls, question: str, hits: Sequence[Hit], encoder: Encoder) -> "EvidencePool":
+    def gather(cls, question: str, hits: Sequence[Hit], encoder: Encoder) -> Self:
         """Cut the hits into sentences and encode them together with the question."""
         sentences = tuple(
             SourceSentence(number, start, end, hit.passage.text[start:end])
@@ -45,4 +46,5 @@ class EvidencePool:
         owner = np.array([sentence.hit for sentence in self.sentences])
         sums = np.zeros((len(self.hits), self.vectors.shape[1]), dtype=np.float32)
         np.add.at(sums, owner, self.vectors)
-        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        unit: Vectors = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        return unit

@@ -5,9 +5,10 @@ Glossary: B batch (always 1 here), T tokens, V vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
+from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 from transformers import (
     AutoModelForCausalLM,
@@ -15,6 +16,7 @@ from transformers import (
     DynamicCache,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
+    PreTrainedModel,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
@@ -39,22 +41,47 @@ class Sampling:
 
 
 class Generation:
-    """A text while it is being written: iterate for its pieces, then read the counts.
+    """A text while it is being written: iterate once for its pieces, then read the counts.
 
     Each piece is the text that one token adds, possibly empty where a character spans tokens.
-    Abandoning the iteration abandons the generation.
+    Abandoning the iteration abandons the work.
     """
 
-    def __init__(self, pieces: Iterator[str], prompt_tokens: int) -> None:
-        self._pieces = pieces
-        self.prompt_tokens = prompt_tokens
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        prompt_ids: list[int],
+        budget: int,
+        chooser: "_Chooser",
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._prompt_ids = prompt_ids
+        self._budget = budget
+        self._chooser = chooser
+        self.prompt_tokens = len(prompt_ids)
         self.completion_tokens = 0
         self.finish_reason = FinishReason.STOP
 
+    @torch.inference_mode()
     def __iter__(self) -> Iterator[str]:
-        for piece in self._pieces:
+        cache = DynamicCache(config=self._model.config)
+        decoder = DecodeStream(skip_special_tokens=True)
+        written: list[int] = []
+        unread = self._prompt_ids  # tokens that the cache does not hold yet
+        while self.completion_tokens < self._budget:
+            step = self._model(
+                input_ids=torch.tensor([unread]), past_key_values=cache, logits_to_keep=1
+            )
+            token = self._chooser.choose(written, step.logits[:, -1].float())
+            if token is None:
+                return
             self.completion_tokens += 1
-            yield piece
+            written.append(token)
+            unread = [token]
+            yield decoder.step(self._tokenizer, token) or ""
+        self.finish_reason = FinishReason.LENGTH
 
 
 class Generator:
@@ -72,16 +99,17 @@ class Generator:
         """
         self.name = name
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            self._model = AutoModelForCausalLM.from_pretrained(
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 folder, dtype="auto", use_safetensors=True
-            ).eval()
+            )
         except (OSError, ValueError) as error:
             raise GeneratorError(
                 f"cannot load the generator '{name}': {error}; name a folder with safetensors "
                 "weights, a Hugging Face Hub id that can be reached, or 'starter' "
                 "(RAG_RT_GENERATOR)"
             ) from error
+        self._model.train(False)
         if self._tokenizer.chat_template is None:
             raise GeneratorError(
                 f"the generator '{name}' has no chat template, so it cannot be instructed; "
@@ -90,7 +118,7 @@ class Generator:
         self.parameters: int = self._model.num_parameters()
         self.context: int = self._model.config.max_position_embeddings
         ends = self._model.generation_config.eos_token_id
-        self._ends = frozenset([ends] if isinstance(ends, int) else ends or [])
+        self._ends: list[int] = [ends] if isinstance(ends, int) else list(ends or ())
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -117,8 +145,11 @@ class Generator:
         Raises:
             PromptTooLong: the prompt leaves no room for an answer in the context.
         """
-        ids = self._tokenizer.apply_chat_template(
-            list(prompt.messages), add_generation_prompt=True, return_dict=False
+        messages = [
+            {**message, "content": self._inert(message["content"])} for message in prompt.messages
+        ]
+        ids: list[int] = self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False
         )
         room = self.context - len(ids)
         if room < 1:
@@ -127,39 +158,26 @@ class Generator:
                 "ask for fewer passages or a shorter question"
             )
         favoured = self._tokenizer.encode(prompt.favoured_text, add_special_tokens=False)
-        chooser = _Chooser(prompt, sampling, favoured)
-        generation = Generation(iter(()), prompt_tokens=len(ids))
+        chooser = _Chooser(prompt, sampling, favoured, self._ends)
         budget = min(sampling.max_tokens, room)
-        generation._pieces = self._pieces(ids, budget, chooser, generation)
-        return generation
+        return Generation(self._model, self._tokenizer.backend_tokenizer, ids, budget, chooser)
 
-    @torch.inference_mode()
-    def _pieces(
-        self, prompt_ids: list[int], budget: int, chooser: "_Chooser", generation: Generation
-    ) -> Iterator[str]:
-        cache = DynamicCache(config=self._model.config)
-        decoder = DecodeStream(skip_special_tokens=True)
-        written: list[int] = []
-        unread = prompt_ids  # tokens that the cache does not hold yet
-        while len(written) < budget:
-            step = self._model(
-                input_ids=torch.tensor([unread]), past_key_values=cache, logits_to_keep=1
-            )
-            token = chooser.choose(written, step.logits[:, -1].float())
-            if token in self._ends:
-                return
-            written.append(token)
-            unread = [token]
-            yield decoder.step(self._tokenizer.backend_tokenizer, token) or ""
-        generation.finish_reason = FinishReason.LENGTH
+    def _inert(self, content: str) -> str:
+        """A text without the model's control tokens: questions and passages are data."""
+        for token in self._tokenizer.all_special_tokens:
+            content = content.replace(token, " ")
+        return content
 
 
 class _Chooser:
     """Chooses the next token from logits (1, V), by transformers' own processors."""
 
-    def __init__(self, prompt: Prompt, sampling: Sampling, favoured: Sequence[int]) -> None:
+    def __init__(
+        self, prompt: Prompt, sampling: Sampling, favoured: Sequence[int], ends: Sequence[int]
+    ) -> None:
         self._favoured = torch.tensor(sorted(set(favoured)), dtype=torch.long)
         self._favour = prompt.favour
+        self._ends = list(ends)
         self._greedy = sampling.temperature == 0
         self._processors = LogitsProcessorList()
         if sampling.repetition_penalty != 1:
@@ -176,10 +194,20 @@ class _Chooser:
         else:
             self._random.manual_seed(sampling.seed)
 
-    def choose(self, written: Sequence[int], logits: torch.Tensor) -> int:
-        """The next token after `written`, the answer so far (the prompt does not count)."""
+    def choose(self, written: Sequence[int], logits: torch.Tensor) -> int | None:
+        """The next token after `written`, the answer so far without its prompt; None ends it.
+
+        An answer has at least one token.
+        """
         logits[:, self._favoured] += self._favour
-        logits = self._processors(torch.tensor([list(written)], dtype=torch.long), logits)
+        if not written:
+            logits[:, self._ends] = -torch.inf
+        context = torch.tensor([list(written)], dtype=torch.long)
+        logits = self._processors(
+            cast("torch.LongTensor", context), cast("torch.FloatTensor", logits)
+        )
         if self._greedy:
-            return int(logits.argmax(-1))
-        return int(torch.multinomial(logits.softmax(-1), 1, generator=self._random))
+            token = int(logits.argmax(-1))
+        else:
+            token = int(torch.multinomial(logits.softmax(-1), 1, generator=self._random))
+        return None if token in self._ends else token

@@ -4,7 +4,7 @@ A model of the starter pack's size strays from plain passages; asked to rewrite 
 were picked for it, it stays on them. Larger models read plain passages. `form_for` chooses.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ FAVOUR = 2.0  # added to the logits of tokens that occur in the picked sentences
 NO_REPEAT_NGRAM = 6
 INSTRUCTION_TOKENS = 256  # more than any form's instruction and chat template take
 
-Message = Mapping[str, str]
+Message = dict[str, str]
 CountTokens = Callable[[str], int]
 
 
@@ -46,6 +46,7 @@ class RewriteForm:
     """A few sentences, picked by maximal marginal relevance, to be rewritten as one paragraph."""
 
     def build(self, pool: EvidencePool, question: str, room: int, count: CountTokens) -> Prompt:
+        """See `PromptForm`."""
         picked = pick_sentences(pool, PICKED_SENTENCES)
         text = " ".join(_fitting([pool.sentences[row].text for row in picked], room, count))
         instruction = (
@@ -65,6 +66,7 @@ class PassagesForm:
     """Whole passages, best first, as many as fit."""
 
     def build(self, pool: EvidencePool, question: str, room: int, count: CountTokens) -> Prompt:
+        """See `PromptForm`."""
         blocks = [f"{hit.passage.title}\n{hit.passage.text}" for hit in pool.hits]
         text = "\n\n".join(_fitting(blocks, room, count))
         system = (
@@ -84,7 +86,8 @@ def form_for(name: str, parameters: int) -> PromptForm:
     """The form of a name; "auto" chooses by the generator's number of parameters."""
     if name == "auto":
         name = "rewrite" if parameters < SMALL_MODEL else "passages"
-    return {"rewrite": RewriteForm, "passages": PassagesForm}[name]()
+    forms: dict[str, PromptForm] = {"rewrite": RewriteForm(), "passages": PassagesForm()}
+    return forms[name]
 
 
 def on_topic(pool: EvidencePool) -> list[int]:

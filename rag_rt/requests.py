@@ -62,8 +62,8 @@ def _check_question(question: str) -> None:
         )
     if any("\ud800" <= character <= "\udfff" for character in question):
         raise InvalidRequest(
-            "question", "the question is not valid Unicode (it holds half a character); "
-            "send it as UTF-8"
+            "question",
+            "the question is not valid Unicode (it holds half a character); send it as UTF-8",
         )
 
 

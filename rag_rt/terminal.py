@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from transformers.utils.logging import disable_progress_bar
 
 from rag_rt.answerer import Event, Finished, Grounded, Wrote
 from rag_rt.answers import Answer, Sentence, Status, Support
@@ -25,6 +26,7 @@ from retriever.sentences import sentence_spans
 UNSUPPORTED_MARK = "[no support]"
 
 messages = Console(stderr=True, highlight=False)
+disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers draws one for every model, in which nobody waits
 
 
 def say(message: str) -> None:

@@ -1,7 +1,7 @@
 """Directories that this project writes: whole and as written, or refused.
 
-An artefact is a directory with a `manifest.json`, written last, that holds its kind, format version,
-settings, counts, and the size and SHA-256 of every other file, and a digest of itself.
+An artefact is a directory with a `manifest.json`, written last, that holds its kind, format
+version, settings, counts, the size and SHA-256 of every other file, and a digest of itself.
 """
 
 import errno
@@ -82,7 +82,7 @@ def exclusive(target: Path) -> Iterator[None]:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise BuildInProgress(
-                f"another process is building {target}; wait for it to end, or stop it, and run again"
+                f"another process is building {target}; wait for it, or stop it, and run again"
             ) from error
         yield
 
@@ -143,11 +143,13 @@ def read_manifest(directory: Path, *, kind: str, version: int, remedy: str) -> M
         manifest = Manifest(**content)
     except FileNotFoundError:
         raise ArtefactDamaged(
-            f"the {kind} at {directory} is unfinished (it has no {MANIFEST}); finish it with {remedy}"
+            f"the {kind} at {directory} is unfinished: it has no {MANIFEST}; "
+            f"finish it with {remedy}"
         ) from None
     except (ValueError, TypeError, AttributeError, KeyError):
         raise ArtefactDamaged(
-            f"{directory / MANIFEST} is damaged (not a manifest); make the {kind} anew with {remedy}"
+            f"{directory / MANIFEST} is damaged: it is no manifest; "
+            f"make the {kind} anew with {remedy}"
         ) from None
     if manifest.digest() != digest:
         raise ArtefactDamaged(

@@ -18,9 +18,9 @@ from retriever.artefacts import (
     Manifest,
     atomic_write,
     exclusive,
-    verified_manifest,
     replace_directory,
     seal,
+    verified_manifest,
 )
 from retriever.encoders import Encoder, Progress
 from retriever.errors import ArtefactError, ArtefactMismatch, SourceError
@@ -69,7 +69,7 @@ def build_index(
         if current is not None and not replace:
             raise ArtefactMismatch(
                 f"{out} already holds an index of {current.settings['source']} "
-                f"by {current.settings['encoder']}; choose another --out, or replace it with --replace"
+                f"by {current.settings['encoder']}; choose another --out, or add --replace"
             )
         return _build(source, encoder, out, settings, report, progress)
 
@@ -168,7 +168,7 @@ def _assemble(store: PassageStore, settings: dict[str, Any], work: Path, new: Pa
     for first in range(0, len(store), CHUNK):
         index.add(np.load(_chunk_path(work, first), allow_pickle=False))
     with atomic_write(new / VECTORS) as file:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        file.write(faiss.serialize_index(index).tobytes())
     counts = {"passages": len(store), "pages": store.count_pages()}
     return seal(new, kind=KIND, version=VERSION, settings=settings, counts=counts)
 

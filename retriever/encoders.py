@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from retriever import starter_pack
 from retriever.artefacts import file_digest
@@ -40,12 +40,16 @@ class Encoder:
             EncoderError: there is no such encoder, or its weights are not safetensors.
         """
         self.name = "all-MiniLM-L6-v2" if name == "starter" else name
-        folder = str(starter_pack.locate(starter_pack.ENCODER).parent) if name == "starter" else name
+        folder = (
+            str(starter_pack.locate(starter_pack.ENCODER).parent) if name == "starter" else name
+        )
         dtype = torch.bfloat16 if _multiplies_bfloat16() else torch.float32
         try:
             weights = cached_file(folder, "model.safetensors")
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            self._model = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
+            self._model = AutoModel.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True
+            ).eval()
         except (OSError, ValueError) as error:
             raise EncoderError(
                 f"cannot load the encoder '{name}': {error}; name a folder with model.safetensors, "

@@ -44,15 +44,15 @@ class Hit:
 
 
 _SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("page_id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("url", pa.string()),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-    ]
+    {
+        "id": pa.string(),
+        "page_id": pa.string(),
+        "title": pa.string(),
+        "text": pa.string(),
+        "url": pa.string(),
+        "start": pa.int64(),
+        "end": pa.int64(),
+    }
 )
 _BATCH = 4096  # passages held in memory while writing
 
@@ -65,7 +65,7 @@ class PassageStore:
             self._table = pa.ipc.open_file(source).read_all()
 
     def __len__(self) -> int:
-        return self._table.num_rows
+        return int(self._table.num_rows)
 
     def rows(self, first: int, last: int) -> list[Passage]:
         """Passages `first` up to but not including `last`."""

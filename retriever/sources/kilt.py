@@ -26,10 +26,10 @@ def pages(path: Path) -> Iterator[Page]:
         SourceError: a line is not a KILT page; the message names file and line.
     """
     opener = lzma.open if path.suffix == ".xz" else open
-    number = 0
+    number = 1
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
                 record = json.loads(line)
                 page_id = str(record["wikipedia_id"])
                 yield Page(
@@ -38,8 +38,9 @@ def pages(path: Path) -> Iterator[Page]:
                     text="".join(record["text"][1:]),
                     url=f"https://en.wikipedia.org/wiki?curid={page_id}",
                 )
+                number += 1
     except (ValueError, KeyError, TypeError, EOFError, lzma.LZMAError) as error:
         raise SourceError(
-            f"{path}, line {number or 1}: not a page of a KILT knowledge source ({error!r}); "
+            f"{path}, line {number}: not a page of a KILT knowledge source ({error!r}); "
             "repair or remove that line"
         ) from error

@@ -12,6 +12,7 @@ import { byId, codePoints, counted, element } from "./text.js";
 const LONGEST = 2000; // characters, the server's own limit
 const NEAR_LONGEST = 1800;
 const RETRY_HEALTH_MS = 5000;
+const LONG_WAIT_MS = 5000; // a search takes well under a second: by then the question stands in a line
 
 /** What each error is called on the page. @type {Record<string, string>} */
 const ERROR_TITLES = {
@@ -39,6 +40,7 @@ let current = { text: "", sentences: [], hits: [], numbers: new Map() };
 let underWay = null;
 let lastQuestion = "";
 let nextHealth = 0;
+let longWait = 0;
 
 /** @param {string} words */
 const announce = (words) => {
@@ -84,8 +86,14 @@ function render(finished) {
 /** Keep an open panel true to the sentence it is about. */
 function refreshEvidence() {
   if (evidence.index === null) return;
-  if (!current.sentences[evidence.index]) closeEvidence();
-  else answer.mark(evidence.index);
+  if (current.sentences[evidence.index]) showEvidence(evidence.index);
+  else closeEvidence();
+}
+
+/** @param {number} index */
+function showEvidence(index) {
+  evidence.show(index, current.sentences[index], current.hits, current.numbers);
+  return answer.mark(index);
 }
 
 /** @param {number} index */
@@ -95,8 +103,7 @@ function openEvidence(index) {
     closeEvidence();
     return;
   }
-  evidence.show(index, current.sentences[index], current.hits, current.numbers);
-  const opener = answer.mark(index);
+  const opener = showEvidence(index);
   evidence.focus();
   opener?.closest(".sentence")?.scrollIntoView({ block: "nearest" });
 }
@@ -136,6 +143,14 @@ function begin(question) {
   history.replaceState(null, "", `?${new URLSearchParams({ q: question })}`);
   enter("searching", "Searching for passages");
   announce("Searching for passages.");
+  clearTimeout(longWait);
+  longWait = setTimeout(explainWait, LONG_WAIT_MS);
+}
+
+function explainWait() {
+  if (document.body.dataset.state !== "searching") return;
+  enter("searching", "Waiting for the server, which may be answering others first");
+  announce("Waiting for the server, which may be answering others first.");
 }
 
 /** @param {AnswerEvent} happened */
@@ -165,7 +180,8 @@ function finish(whole) {
   const notFound = whole.status === "not_found";
   current = { ...current, hits: whole.hits, text: notFound ? "" : whole.text, sentences: notFound ? [] : whole.sentences };
   render(true);
-  enter(notFound ? "not_found" : "done", notFound ? "" : `Written from ${counted(whole.hits.length, "passage")}`);
+  const read = `Written from ${counted(whole.hits.length, "passage")} in ${seconds(whole.timings.total)}`;
+  enter(notFound ? "not_found" : "done", notFound ? "" : read);
   byId("took").textContent = tookInWords(whole.timings);
   byId("took").hidden = false;
   if (notFound) {
@@ -173,17 +189,19 @@ function finish(whole) {
     announce(whole.text);
     return;
   }
-  const summary = supportInWords(current.sentences);
+  const cut = whole.usage.finish_reason === "length" ? " The answer ends where it reached its greatest length." : "";
+  const summary = `${supportInWords(current.sentences)}${cut}`;
   byId("summary").textContent = summary;
   byId("summary").hidden = summary === "";
   announce(`The answer is finished. ${summary}`);
 }
 
+/** @param {number} time */
+const seconds = (time) => `${time.toFixed(time < 1 ? 2 : 1)} s`;
+
 /** @param {Timings} timings */
-function tookInWords({ total, retrieval, generation }) {
-  const [all, search, write] = [total, retrieval, generation].map((seconds) => seconds.toFixed(seconds < 1 ? 2 : 1));
-  return `This answer took ${all} s: ${search} s to search, ${write} s to write.`;
-}
+const tookInWords = ({ total, retrieval, generation }) =>
+  `This answer took ${seconds(total)}: ${seconds(retrieval)} to search, ${seconds(generation)} to write.`;
 
 function stopped() {
   render(true);
@@ -214,15 +232,14 @@ async function answerQuestion(question) {
   begin(question);
   try {
     for await (const happened of ask(question, mine.signal)) {
-      if (mine.signal.aborted) break;
+      mine.signal.throwIfAborted();
       take(happened);
     }
   } catch (error) {
-    if (underWay === mine && !mine.signal.aborted) failed(error);
+    if (underWay === mine) mine.signal.aborted ? stopped() : failed(error);
+    mine.abort(); // what this page cannot read need not be written
   }
-  if (underWay !== mine) return;
-  underWay = null;
-  if (mine.signal.aborted) stopped();
+  if (underWay === mine) underWay = null;
 }
 
 /** What is wrong with a question, in words, or nothing. @param {string} question */

@@ -36,6 +36,7 @@ export class EvidencePanel {
   #panel = byId("evidence");
   #title = byId("evidence-title");
   #body = byId("evidence-body");
+  #shown = "";
   /** The sentence shown, or null. @type {number | null} */
   index = null;
 
@@ -45,28 +46,33 @@ export class EvidencePanel {
   }
 
   /**
+   * Show what a sentence rests on; what is shown already stays as it is, scrolled as it is.
    * @param {number} index
    * @param {Sentence} sentence
    * @param {Hit[]} hits
    * @param {Map<string, number>} numbers
    */
   show(index, sentence, hits, numbers) {
+    const shows = JSON.stringify([index, sentence.evidence, [...numbers]]);
+    if (shows === this.#shown) return;
+    this.#shown = shows;
     this.index = index;
     this.#title.textContent = `Evidence for sentence ${index + 1}`;
-    const shown = hits.flatMap(({ passage }) => {
+    const found = hits.flatMap(({ passage }) => {
       const evidence = sentence.evidence.filter((e) => e.passage_id === passage.id);
       return evidence.length ? [{ passage, evidence, number: numbers.get(passage.id) ?? 0 }] : [];
     });
-    shown.sort((a, b) => a.number - b.number);
+    found.sort((a, b) => a.number - b.number);
     this.#body.replaceChildren(
-      ...(shown.length ? shown.map((s) => evidenceOf(s.passage, s.evidence, s.number)) : [this.#nothing()]),
+      ...(found.length ? found.map((s) => evidenceOf(s.passage, s.evidence, s.number)) : [this.#nothing()]),
     );
-    this.#panel.classList.toggle("unsupported", !shown.length);
+    this.#panel.classList.toggle("unsupported", !found.length);
     this.#panel.hidden = false;
     this.#toFirstMark();
   }
 
   hide() {
+    this.#shown = "";
     this.index = null;
     this.#panel.hidden = true;
   }
@@ -171,10 +177,11 @@ export class SourceList {
  */
 export function supportInWords(sentences) {
   const total = sentences.length;
-  const supported = sentences.filter((s) => s.support === "supported").length;
-  const all = total === 1 ? "The sentence rests" : `All ${total} sentences rest`;
+  const bare = sentences.filter((sentence) => sentence.support === "unsupported").length;
+  const them = total === 1 ? "The sentence" : `All ${total} sentences`;
   if (total === 0) return "";
-  if (supported === total) return `${all} on the sources. Choose one to see the words it rests on.`;
-  if (supported === 0) return `For ${total === 1 ? "this sentence" : `all ${total} sentences`}, no support was found in the retrieved passages.`;
-  return `${supported} of ${counted(total, "sentence")} ${supported === 1 ? "rests" : "rest"} on the sources. For the marked ${total - supported === 1 ? "one" : total - supported}, no support was found in the retrieved passages.`;
+  if (bare === 0) return `${them} ${total === 1 ? "rests" : "rest"} on the sources. Choose ${total === 1 ? "it" : "one"} to see the words.`;
+  if (bare === total) return "No support was found in the retrieved passages for any of this.";
+  const some = `${total - bare} of ${total} sentences ${total - bare === 1 ? "rests" : "rest"} on the sources; choose one to see the words.`;
+  return `${some} For the ${bare === 1 ? "one" : bare} with a dotted line, no support was found in the retrieved passages.`;
 }

@@ -6,7 +6,7 @@
 /** @typedef {{passage_id: string, start: number, end: number, quote: string, score: number}} Evidence */
 /** @typedef {{start: number, end: number, support: "supported" | "unsupported", evidence: Evidence[]}} Sentence */
 /** @typedef {{retrieval: number, prompting: number, generation: number, grounding: number, total: number}} Timings */
-/** @typedef {{question: string, text: string, status: "answered" | "not_found", sentences: Sentence[], hits: Hit[], timings: Timings}} Answer */
+/** @typedef {{question: string, text: string, status: "answered" | "not_found", sentences: Sentence[], hits: Hit[], usage: {finish_reason: "stop" | "length"}, timings: Timings}} Answer */
 /** @typedef {{field: string, message: string}} Detail */
 /**
  * @typedef {{event: "retrieval", data: {hits: Hit[]}}
@@ -82,26 +82,22 @@ async function* serverSentEvents(body) {
   let event = "";
   /** @type {string[]} */
   let data = [];
-  try {
-    for (;;) {
-      const { value, done } = await inWords(reader.read(), "lost", LOST);
-      if (done) return;
-      rest += decoder.decode(value, { stream: true });
-      // a final \r may be the first half of \r\n: it waits for what follows
-      const lines = rest.split(/\r\n|\n|\r(?!$)/);
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const [, field, content] = /^([^:]*):? ?(.*)$/su.exec(line) ?? [];
-        if (field === "event") event = content;
-        else if (field === "data") data.push(content);
-        if (line !== "") continue;
-        if (data.length) yield { event, data: data.join("\n") };
-        event = "";
-        data = [];
-      }
+  for (;;) {
+    const { value, done } = await inWords(reader.read(), "lost", LOST);
+    if (done) return;
+    rest += decoder.decode(value, { stream: true });
+    // a final \r may be the first half of \r\n: it waits for what follows
+    const lines = rest.split(/\r\n|\n|\r(?!$)/);
+    rest = lines.pop() ?? "";
+    for (const line of lines) {
+      const [, field, content] = /^([^:]*):? ?(.*)$/su.exec(line) ?? [];
+      if (field === "event") event = content;
+      else if (field === "data") data.push(content);
+      if (line !== "") continue;
+      if (data.length) yield { event, data: data.join("\n") };
+      event = "";
+      data = [];
     }
-  } finally {
-    reader.cancel().catch(() => undefined);
   }
 }
 

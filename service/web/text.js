@@ -32,13 +32,13 @@ export function pieces(text, spans) {
 }
 
 /**
- * A text as everything before its last word, and that word; long words stay breakable.
+ * A text as everything before its last word, and that word; words too long for a phone stay breakable.
  * @param {string} text
  * @returns {[string, string]}
  */
 export function lastWord(text) {
   const cut = text.search(/\S+\s*$/u);
-  return cut < 0 || text.length - cut > 24 ? [text, ""] : [text.slice(0, cut), text.slice(cut)];
+  return cut < 0 || text.length - cut > 16 ? [text, ""] : [text.slice(0, cut), text.slice(cut)];
 }
 
 /**

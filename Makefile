@@ -1,0 +1,45 @@
+# make setup | serve | answer Q="…" | test | test-all | check — each does what is missing first.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# For a small CPU build of torch from elsewhere: make setup TORCH_INDEX=<address of that index>
+TORCH_INDEX ?=
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+.PHONY: setup serve answer test test-all check format clean
+
+$(READY): constraints.txt starter-pack.txt pyproject.toml scripts/install
+	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install
+
+setup: $(READY)
+	@$(BIN)/rag-rt setup
+
+serve: setup
+	@$(BIN)/rag-rt serve --host $(HOST) --port $(PORT)
+
+answer: setup
+	@$(BIN)/rag-rt answer "$(Q)"
+
+test: setup
+	@scripts/browser
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	@scripts/browser
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) data

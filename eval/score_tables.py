@@ -1,0 +1,155 @@
+"""What `score` and `compare` print for people: tables, remarks, progress."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+Report = Mapping[str, Any]
+T = TypeVar("T")
+
+_ROUGE_SCORE_NAMES = {
+    "rougeL_nostem": "ROUGE-L",
+    "rougeLsum_nostem": "ROUGE-Lsum",
+    "rougeL_stem": "ROUGE-L, stemmed",
+    "rougeLsum_stem": "ROUGE-Lsum, stemmed",
+}
+
+
+def progress(records: Iterable[T], total: int) -> Iterator[T]:
+    """Pass the records on, with a progress bar where standard error is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("elapsed, left"),
+        TimeRemainingColumn(),
+    )
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        yield from bar.track(records, total=total, description="Scoring")
+
+
+def print_scores(report: Report) -> None:
+    """Print the report of `score`: official figures, then, apart from them, the others."""
+    console = _console()
+    intervals = report["intervals"]
+    title = _marked("KILT figures of the official scorer", report)
+    _print_figures(console, title, _flat(report["official"]), intervals["figures"])
+    title = "Figures of the official eval_retrieval beside them"
+    _print_figures(console, title, report["eval_retrieval"], intervals["figures"])
+    if google := report["not_official"]["rouge_score"]:
+        title = "Not official: the rouge-score package, not comparable with rougel"
+        _print_figures(console, title, google, intervals["figures"])
+    counts = report["counts"]
+    _say(
+        console,
+        f"Gold records: {counts['records']}; with an empty guess: {counts['empty_guesses']}; with "
+        f"R-precision 1, and so in the KILT figures: {counts['kilt_counted']}. "
+        f"Intervals: {intervals['level']:.0%}, {intervals['method']}, "
+        f"{intervals['resamples']} resamples, seed {intervals['seed']}.",
+    )
+    _print_remarks(console, report)
+
+
+def print_retrieval(report: Report) -> None:
+    """Print the report of `score --retrieval-only`."""
+    console = _console()
+    title = _marked("Figures of the official eval_retrieval", report)
+    _print_figures(console, title, report["official"]["retrieval"], {})
+    _print_remarks(console, report)
+
+
+def print_comparison(report: Report) -> None:
+    """Print the report of `compare`."""
+    console = _console()
+    title = _marked("KILT figures of the official scorer, in percent", report)
+    table = _table(title, ("a", "b", "b - a", "interval", "p", "b wins"))
+    figures = {side: _flat(official) for side, official in report["official"].items()}
+    for name, row in report["differences"].items():
+        table.add_row(
+            name,
+            _percent(figures["a"][name]),
+            _percent(figures["b"][name]),
+            f"{100 * row['difference']:+.2f}",
+            _interval(row["interval"]),
+            f"{row['p_value']:.4f}",
+            f"{row['better']}:{row['worse']}",
+        )
+    console.print(table)
+    method = report["method"]
+    _say(
+        console,
+        f"Questions: {report['counts']['records']}. Interval of b - a: {method['level']:.0%}, "
+        f"{method['interval']}. p: {method['p_value']}, {method['permutations']} draws. "
+        f"Seed {method['seed']}. b wins: questions on which b is better : worse.",
+    )
+    _print_remarks(console, report)
+
+
+def _print_figures(
+    console: Console, title: str, figures: Mapping[str, float], intervals: Mapping[str, Any]
+) -> None:
+    heads = ("percent", "interval", "in full") if intervals else ("percent", "in full")
+    table = _table(title, heads)
+    for name, value in figures.items():
+        cells = [_percent(value), repr(value)]
+        if intervals:
+            cells.insert(1, _interval(intervals[name]))
+        table.add_row(_ROUGE_SCORE_NAMES.get(name, name), *cells)
+    console.print(table)
+
+
+def _print_remarks(console: Console, report: Report) -> None:
+    if report["note"]:
+        sources = ", ".join(f"{name} ({n})" for name, n in report["derived_sources"].items())
+        _say(console, f"Note: {report['note']}. Sources of the gold records: {sources}.")
+    for warning in report["warnings"]:
+        _say(console, f"Warning: {warning}")
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _say(console: Console, line: str) -> None:
+    # Ids may hold lone surrogates, which no terminal takes.
+    console.print(Text(line.encode(errors="replace").decode()), soft_wrap=True)
+
+
+def _flat(official: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {name: value for section in official.values() for name, value in section.items()}
+
+
+def _marked(title: str, report: Report) -> str:
+    """Say in the title itself that figures are over data that KILT did not publish."""
+    return f"{title} ({report['note']})" if report["note"] else title
+
+
+def _table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("figure", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "none" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"

@@ -1,0 +1,549 @@
+"""The page in a real browser, before the real server; replies are faked only to cause failures.
+
+Faked answers are made of the server's own types and Python's own string indices, so that a page
+that counts characters otherwise than the server shows the wrong words.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from rag_rt.answers import (
+    Answer,
+    Evidence,
+    FinishReason,
+    Sentence,
+    Status,
+    Support,
+    Timings,
+    Usage,
+)
+from retriever import Hit, Passage
+
+OpenPage = Callable[..., Page]
+
+failed_requests_expected = pytest.mark.usefixtures("failed_requests_expected")
+
+WRITING_LIMIT = 60_000  # ms; a real answer takes 5 to 10 s
+# a copy of the real reply for the test, while the page reads it as it comes
+KEEP_REPLY = """() => {
+    const fetch = window.fetch;
+    window.fetch = async (...request) => {
+        const reply = await fetch(...request);
+        window.reply = reply.clone().text();
+        return reply;
+    };
+}"""
+# the events of a stream that arrives in pieces of `size` bytes
+READ_IN_PIECES = """async ([text, size]) => {
+    const { ask } = await import("/static/stream.js");
+    const bytes = new TextEncoder().encode(text);
+    const start = (stream) => {
+        for (let i = 0; i < bytes.length; i += size) stream.enqueue(bytes.slice(i, i + size));
+        stream.close();
+    };
+    window.fetch = async () => new Response(new ReadableStream({ start }));
+    const read = [];
+    for await (const event of ask("?", new AbortController().signal)) read.push(event);
+    return read.map(({ event, data }) => [event, data]);
+}"""
+WIKIPEDIA = "https://en.wikipedia.org/wiki/"
+
+
+def passage(id: str, text: str, url: str | None = None) -> Passage:
+    url = f"{WIKIPEDIA}{id}" if url is None else url
+    return Passage(id, f"page-{id}", id, text, url, 0, len(text))
+
+
+def quoting(passage: Passage, quote: str) -> Evidence:
+    start = passage.text.index(quote)
+    return Evidence(passage.id, start, start + len(quote), quote, 0.87)
+
+
+def answered(passages: Sequence[Passage], *parts: tuple[str, list[Evidence]]) -> Answer:
+    """An answer of these sentences, each with what it rests on."""
+    text, sentences = "", []
+    for words, evidence in parts:
+        text += " " if text else ""
+        support = Support.SUPPORTED if evidence else Support.UNSUPPORTED
+        sentences.append(Sentence(len(text), len(text) + len(words), support, tuple(evidence)))
+        text += words
+    return whole(Status.ANSWERED, text, passages, sentences)
+
+
+def whole(
+    status: Status, text: str, passages: Sequence[Passage], sentences: Sequence[Sentence] = ()
+) -> Answer:
+    hits = tuple(Hit(p, 0.75, rank) for rank, p in enumerate(passages, start=1))
+    timings = Timings(0.08, 0.01, 4.2, 0.3, 4.6)
+    usage = Usage(900, 80, FinishReason.STOP)
+    return Answer("?", text, status, tuple(sentences), hits, usage, timings)
+
+
+def events(answer: Answer) -> list[tuple[str, Any]]:
+    """What the server sends for an answer, the text in pieces of three characters."""
+    written: list[tuple[str, Any]] = [
+        ("token", {"text": answer.text[i : i + 3]}) for i in range(0, len(answer.text), 3)
+    ]
+    finished: list[tuple[str, Any]] = [
+        ("sentence", {"index": i, **asdict(s)}) for i, s in enumerate(answer.sentences)
+    ]
+    retrieval = ("retrieval", {"hits": [asdict(hit) for hit in answer.hits]})
+    return [retrieval, *written, *finished, ("done", asdict(answer))]
+
+
+def stream(parts: Sequence[tuple[str, Any]], newline: str = "\r\n") -> str:
+    lines = [
+        line for e, d in parts for line in (": ping", f"event: {e}", f"data: {json.dumps(d)}", "")
+    ]
+    return newline.join([*lines, ""])
+
+
+def done_event(reply: str) -> Any:
+    """The answer at the end of a stream that holds one line of data an event."""
+    found = re.search(r"^event: done\r?\ndata: (.*)$", reply, re.MULTILINE)
+    assert found
+    return json.loads(found[1])
+
+
+def reply_with(page: Page, parts: Sequence[tuple[str, Any]]) -> None:
+    page.route(
+        "**/answer",
+        lambda route: route.fulfill(content_type="text/event-stream", body=stream(parts)),
+    )
+
+
+def refuse_with(page: Page, status: int, code: str, message: str, *details: dict[str, str]) -> None:
+    error = {"error": {"code": code, "message": message, "details": details}}
+    page.route("**/answer", lambda route: route.fulfill(status=status, json=error))
+
+
+def ask(page: Page, question: str = "Why is the ocean salty?") -> None:
+    page.get_by_label("Your question").fill(question)
+    page.keyboard.press("Enter")
+
+
+def expect_state(page: Page, state: str, timeout: float = 5_000) -> None:
+    expect(page.locator("body")).to_have_attribute("data-state", state, timeout=timeout)
+
+
+def ask_and_wait(page: Page, answer: Answer) -> None:
+    reply_with(page, events(answer))
+    ask(page)
+    expect_state(page, "done")
+
+
+def words_of(sentence: Locator) -> str:
+    """The sentence without its citation."""
+    words = sentence.evaluate("""(node) => {
+        const copy = node.cloneNode(true);
+        copy.querySelectorAll("button").forEach((button) => button.remove());
+        return copy.textContent;
+    }""")
+    assert isinstance(words, str)
+    return words
+
+
+def click_first_word(page: Page, sentence: Locator) -> None:
+    """Click where the sentence begins: the middle of its box may belong to another one."""
+    sentence.scroll_into_view_if_needed()
+    x, y = sentence.evaluate("""(node) => {
+        const line = node.getClientRects()[0];
+        return [line.left + 4, line.top + line.height / 2];
+    }""")
+    page.mouse.click(x, y)
+
+
+def has_sideways_scroll(page: Page) -> bool:
+    wide = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    return bool(page.evaluate(wide))
+
+
+RIVERS = passage("River", "Rivers carry minerals to the sea. They start in the hills.")
+SALT = passage("Salt", "Salt is a mineral. The ocean holds most of it.")
+LAKE = passage("Lake", "A lake is surrounded by land.")
+OCEAN = answered(
+    [LAKE, SALT, RIVERS],
+    ("Rivers bring minerals.", [quoting(RIVERS, "Rivers carry minerals to the sea.")]),
+    (
+        "The ocean keeps the salt they bring.",
+        [quoting(SALT, "The ocean holds most of it."), quoting(RIVERS, "minerals to the sea")],
+    ),
+    ("Whales drink it.", []),
+)
+
+
+class TestRealAnswers:
+    def test_an_example_is_answered_as_it_is_written_and_every_sentence_shows_its_evidence(
+        self, page: Page
+    ) -> None:
+        page.evaluate(KEEP_REPLY)
+        text = page.locator("#answer")
+        page.get_by_role("button", name="Why is the ocean salty?").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Why is the ocean salty?")
+        expect_state(page, "writing", WRITING_LIMIT)
+        expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        lengths = set()
+        while page.locator("body").get_attribute("data-state") == "writing":
+            lengths.add(len(text.text_content() or ""))
+            page.wait_for_timeout(50)
+        expect_state(page, "done")
+        assert len(lengths) >= 3
+
+        answer = done_event(page.evaluate("() => window.reply"))
+        shown = page.locator(".sentence")
+        expect(shown).to_have_count(len(answer["sentences"]))
+        assert any(s["support"] == "supported" for s in answer["sentences"])
+        for i, sentence in enumerate(answer["sentences"]):
+            assert words_of(shown.nth(i)) == answer["text"][sentence["start"] : sentence["end"]]
+            click_first_word(page, shown.nth(i))
+            expect(page.locator("#evidence-title")).to_have_text(f"Evidence for sentence {i + 1}")
+            marked = "".join(page.locator("#evidence mark").all_text_contents())
+            for evidence in sentence["evidence"]:
+                assert evidence["quote"] in marked
+            if sentence["support"] == "unsupported":
+                assert marked == ""
+                expect(page.locator("#evidence")).to_contain_text("No support found")
+        expect(page.locator("#took")).to_have_text(re.compile(r"took [\d.]+ s: .* to search"))
+
+    @failed_requests_expected
+    def test_stop_ends_the_writing_and_keeps_what_was_written(self, page: Page) -> None:
+        ask(page, "How do vaccines work?")
+        expect_state(page, "writing", WRITING_LIMIT)
+        page.get_by_role("button", name="Stop").click()
+        expect_state(page, "stopped")
+        written = page.locator("#answer").text_content()
+        assert written
+        expect(page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        page.wait_for_timeout(500)
+        assert page.locator("#answer").text_content() == written
+
+    def test_the_foot_tells_what_the_server_reads(self, page: Page, server_url: str) -> None:
+        health = page.request.get("/healthz").json()
+        corpus = page.locator("#corpus")
+        expect(corpus).to_contain_text(f"{health['index']['passages']:,} passages")
+        for fact in (health["generator"], health["encoder"], health["version"]):
+            expect(corpus).to_contain_text(fact)
+
+
+class TestQuestion:
+    @pytest.fixture
+    def asked(self, page: Page) -> list[str]:
+        """The bodies that went to the server."""
+        bodies: list[str] = []
+
+        def keep(route: Route) -> None:
+            bodies.append(route.request.post_data or "")
+            route.fulfill(content_type="text/event-stream", body=stream(events(OCEAN)))
+
+        page.route("**/answer", keep)
+        return bodies
+
+    @pytest.mark.parametrize("question", ["", "  \n "])
+    def test_an_empty_question_stays_on_the_page(
+        self, page: Page, asked: list[str], question: str
+    ) -> None:
+        ask(page, question)
+        expect(page.get_by_role("alert")).to_have_text("Please write a question first.")
+        expect(page.get_by_label("Your question")).to_be_focused()
+        expect(page.get_by_label("Your question")).to_have_attribute("aria-invalid", "true")
+        expect_state(page, "idle")
+        assert asked == []
+
+    def test_a_question_is_counted_in_characters_near_the_limit(
+        self, page: Page, asked: list[str]
+    ) -> None:
+        box, counter = page.get_by_label("Your question"), page.locator("#counter")
+        box.fill("a" * 1000)
+        expect(counter).to_be_empty()
+        box.fill("🌊" * 2000)
+        expect(counter).to_have_text("2,000 of 2,000 characters")
+        box.fill("🌊" * 2001)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("shorten the question")
+        assert asked == []
+        box.fill("🌊" * 2000)
+        page.keyboard.press("Enter")
+        expect_state(page, "done")
+        assert json.loads(asked[0]) == {"question": "🌊" * 2000, "stream": True}
+
+    def test_shift_and_enter_start_a_new_line(self, page: Page, asked: list[str]) -> None:
+        page.get_by_label("Your question").fill("Why?")
+        page.keyboard.press("Shift+Enter")
+        expect(page.get_by_label("Your question")).to_have_value("Why?\n")
+        assert asked == []
+
+    def test_the_question_of_the_address_waits_in_the_box(
+        self, open_page: OpenPage, asked: list[str]
+    ) -> None:
+        page = open_page("/?q=What+is+%3Cb%3Eiron%3C%2Fb%3E%3F")
+        expect(page.get_by_label("Your question")).to_have_value("What is <b>iron</b>?")
+        expect_state(page, "idle")
+        assert asked == []
+
+    def test_a_question_asked_is_in_the_address(self, page: Page, asked: list[str]) -> None:
+        ask(page, "Salt & water?")
+        expect_state(page, "done")
+        assert page.url.endswith("/?q=Salt+%26+water%3F")
+
+
+class TestEvidence:
+    def test_numbers_follow_the_order_of_first_citation(self, page: Page) -> None:
+        ask_and_wait(page, OCEAN)
+        assert page.locator(".cite").all_text_contents() == ["[1]", "[1][2]", "no support"]
+        assert page.locator("#cited > li > a").all_text_contents() == ["River", "Salt"]
+        expect(page.locator("#others")).not_to_have_attribute("open", "")
+        expect(page.get_by_text("Also retrieved (1)")).to_be_visible()
+        assert page.locator("#uncited > li > a").all_text_contents() == ["Lake"]
+
+    def test_a_sentence_opens_its_passages_with_the_quotes_marked(self, page: Page) -> None:
+        ask_and_wait(page, OCEAN)
+        click_first_word(page, page.locator(".sentence").nth(1))
+        panel = page.locator("#evidence")
+        marks = panel.locator("mark").all_text_contents()
+        assert marks == ["minerals to the sea", "The ocean holds most of it."]
+        assert panel.locator(".passage").all_text_contents() == [RIVERS.text, SALT.text]
+        expect(panel).to_contain_text("Support 0.87")
+        link = panel.get_by_role("link", name="River")
+        expect(link).to_have_attribute("href", RIVERS.url)
+        expect(link).to_have_attribute("target", "_blank")
+        expect(link).to_have_attribute("rel", re.compile("noopener"))
+
+    def test_an_unsupported_sentence_is_marked_by_more_than_colour(self, page: Page) -> None:
+        ask_and_wait(page, OCEAN)
+        line = "(node) => getComputedStyle(node).textDecorationStyle"
+        supported, _, unsupported = page.locator(".sentence").all()
+        assert (supported.evaluate(line), unsupported.evaluate(line)) == ("solid", "dotted")
+        button = unsupported.get_by_role("button")
+        expect(button).to_have_text("no support")
+        expect(button).to_have_accessible_name("no support found in the retrieved passages")
+        button.click()
+        expect(page.locator("#evidence")).to_contain_text(
+            "No support found in the retrieved passages."
+        )
+        expect(page.locator("#summary")).to_contain_text("2 of 3 sentences rest on the sources")
+
+    @pytest.mark.parametrize("before", ["🧂🌊", "👩🏽‍🔬 ", "e\u0301 \ufeff𝔖 "])
+    def test_offsets_count_characters_as_the_server_does(self, page: Page, before: str) -> None:
+        source = passage("Emoji", f"{before}Salt 🧂 is a mineral.{before}")
+        first, second = f"{before}It is 🧂.", f"A mineral{before}, too."
+        evidence = quoting(source, "Salt 🧂 is")
+        ask_and_wait(page, answered([source], (first, [evidence]), (second, [evidence])))
+        assert [words_of(s) for s in page.locator(".sentence").all()] == [first, second]
+        page.locator(".sentence").nth(1).get_by_role("button").click()
+        expect(page.locator("#evidence mark")).to_have_text("Salt 🧂 is")
+
+    def test_markup_in_a_passage_and_an_answer_is_shown_and_does_nothing(self, page: Page) -> None:
+        markup = "<script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
+        source = Passage("p", "p", markup, f"Before {markup} after", WIKIPEDIA, 0, 9)
+        ask_and_wait(page, answered([source], (f"It says {markup}.", [quoting(source, markup)])))
+        page.locator(".sentence").get_by_role("button").click()
+        expect(page.locator("#evidence mark")).to_have_text(markup)
+        assert words_of(page.locator(".sentence")) == f"It says {markup}."
+        expect(page.locator("#result :is(script, img)")).to_have_count(0)
+        assert page.evaluate("() => window.broken") is None
+
+    @pytest.mark.parametrize(
+        "url", ["javascript:alert(1)", " JAVASCRIPT:alert(1)", "data:text/html,x", "/relative", ""]
+    )
+    def test_only_web_addresses_become_links(self, page: Page, url: str) -> None:
+        source = passage("Trap", "Words to rest on.", url)
+        ask_and_wait(page, answered([source], ("Words.", [quoting(source, "Words")])))
+        page.locator(".sentence").get_by_role("button").click()
+        expect(page.locator("#evidence h3")).to_contain_text("Trap")
+        expect(page.locator("#result a")).to_have_count(0)
+
+
+class TestKeyboardAndScreenReader:
+    def test_everything_can_be_done_from_the_keyboard(self, page: Page) -> None:
+        reply_with(page, events(OCEAN))
+        expect(page.get_by_label("Your question")).to_be_focused()
+        page.keyboard.type("Why is the ocean salty?")
+        page.keyboard.press("Enter")
+        expect_state(page, "done")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Ask", exact=True)).to_be_focused()
+        page.keyboard.press("Tab")
+        citation = page.locator(".cite").first
+        expect(citation).to_be_focused()
+        expect(citation).to_have_attribute("aria-expanded", "false")
+        page.keyboard.press("Enter")
+        expect(citation).to_have_attribute("aria-expanded", "true")
+        expect(page.locator("#evidence-title")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Close the evidence")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(page.locator("#evidence").get_by_role("link", name="River")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(page.locator("#evidence")).to_be_hidden()
+        expect(citation).to_be_focused()
+
+    def test_the_focus_moves_on_from_a_button_that_goes(self, page: Page) -> None:
+        reply_with(page, events(OCEAN))
+        page.get_by_role("button", name="How do vaccines work?").press("Enter")
+        expect_state(page, "done")
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+    def test_each_sentence_is_announced_once(self, page: Page) -> None:
+        page.evaluate("""() => {
+            window.added = [];
+            const answer = document.getElementById("answer");
+            const keep = (node) => node.closest?.(".sentence") && window.added.push(node);
+            new MutationObserver((changes) => changes.forEach((c) => c.addedNodes.forEach(keep)))
+                .observe(answer, { childList: true, subtree: true });
+        }""")
+        expect(page.locator("#answer")).to_have_attribute("aria-live", "polite")
+        ask_and_wait(page, OCEAN)
+        assert page.evaluate("() => window.added.length") == len(OCEAN.sentences)
+        expect(page.locator("#announcer")).to_contain_text("The answer is finished.")
+
+
+class TestFailures:
+    def test_a_question_that_the_corpus_says_nothing_about_gets_a_calm_notice(
+        self, page: Page
+    ) -> None:
+        nothing = whole(Status.NOT_FOUND, "The corpus says nothing about this.", [LAKE])
+        reply_with(page, events(nothing))
+        ask(page)
+        expect_state(page, "not_found")
+        expect(page.locator("#notice")).to_contain_text("The corpus says nothing about this.")
+        expect(page.locator("#answer")).to_be_empty()
+        expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+        expect(page.get_by_text("Passages found (1)")).to_be_visible()
+
+    @failed_requests_expected
+    def test_a_busy_server_is_told_in_its_words_and_can_be_tried_again(self, page: Page) -> None:
+        refuse_with(page, 503, "busy", "16 questions wait; ask again in 30 seconds.")
+        ask(page)
+        expect_state(page, "error")
+        notice = page.locator("#notice")
+        expect(notice).to_contain_text("The server is busy")
+        expect(notice).to_contain_text("16 questions wait; ask again in 30 seconds.")
+        reply_with(page, events(OCEAN))
+        page.get_by_role("button", name="Try again").click()
+        expect_state(page, "done")
+        expect(notice).to_be_hidden()
+
+    @failed_requests_expected
+    def test_a_question_that_the_server_refuses_is_explained(self, page: Page) -> None:
+        ask(page, "?!")  # neither letter nor digit: the real server refuses it
+        expect_state(page, "error")
+        expect(page.locator("#notice")).to_contain_text("The question was not accepted")
+        expect(page.locator("#notice-text")).not_to_be_empty()
+
+    @failed_requests_expected
+    def test_details_of_an_error_are_listed_as_text(self, page: Page) -> None:
+        detail = {"field": "question", "message": "<i>too odd</i>"}
+        refuse_with(page, 422, "invalid_request", "The request is not valid.", detail)
+        ask(page)
+        expect(page.locator("#notice li")).to_have_text("question: <i>too odd</i>")
+
+    @failed_requests_expected
+    def test_an_error_that_is_no_json_still_gets_words(self, page: Page) -> None:
+        page.route("**/answer", lambda route: route.fulfill(status=502, body="<h1>Bad</h1>"))
+        ask(page)
+        expect(page.locator("#notice")).to_contain_text("It replied with status 502")
+
+    def test_an_error_in_the_middle_of_an_answer_keeps_what_was_written(self, page: Page) -> None:
+        error = {"error": {"code": "internal", "message": "The model failed.", "details": []}}
+        reply_with(page, [*events(OCEAN)[:6], ("error", error)])
+        ask(page)
+        expect_state(page, "error")
+        expect(page.locator("#notice")).to_contain_text("The model failed.")
+        expect(page.locator("#answer")).to_have_text("Rivers bring mi")
+
+    def test_a_lost_connection_is_told_and_what_arrived_is_kept(self, page: Page) -> None:
+        reply_with(page, events(OCEAN)[:-1])
+        ask(page)
+        expect_state(page, "error")
+        expect(page.locator("#notice")).to_contain_text("The connection was lost")
+        expect(page.locator(".sentence")).to_have_count(3)
+
+    @failed_requests_expected
+    def test_a_server_that_is_gone_is_told(self, page: Page) -> None:
+        expect(page.locator("#corpus")).not_to_be_empty()
+        page.clock.install()
+        page.route(re.compile("/(answer|healthz)$"), lambda route: route.abort())
+        ask(page)
+        expect_state(page, "error")
+        expect(page.locator("#notice")).to_contain_text("The server cannot be reached")
+        offline = page.locator("#offline")
+        expect(offline).to_contain_text("keeps trying")
+        page.unroute_all()
+        page.clock.fast_forward(5_000)
+        expect(offline).to_be_empty()
+
+    def test_a_question_that_waits_in_line_says_so(self, page: Page) -> None:
+        page.clock.install()
+        page.route("**/answer", lambda route: None)
+        ask(page)
+        progress = page.locator("#progress")
+        expect(progress).to_have_text("Searching for passages")
+        page.clock.fast_forward(5_000)
+        expect(progress).to_have_text(re.compile("Waiting for the server"))
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#notice")).to_contain_text("Nothing had been written yet.")
+
+    @pytest.mark.parametrize("newline", ["\n", "\r\n"])
+    @pytest.mark.parametrize("size", [1, 7])
+    def test_events_are_read_wherever_the_network_cuts_them(
+        self, page: Page, newline: str, size: int
+    ) -> None:
+        sent = events(answered([SALT], ("Salt 🧂 is a é.", [quoting(SALT, "Salt")])))
+        read = page.evaluate(
+            READ_IN_PIECES,
+            [stream(sent, newline), size],
+        )
+        assert read == json.loads(json.dumps(sent))
+
+
+class TestLooks:
+    def test_a_phone_never_scrolls_sideways(self, open_page: OpenPage) -> None:
+        page = open_page(width=360)
+        assert not has_sideways_scroll(page)
+        long = passage("L" * 80, "Donaudampfschifffahrtsgesellschaft" * 9)
+        evidence = quoting(long, long.text[30:300])
+        answer = answered([long, SALT], ("W" * 300, [evidence]), ("No " + "w" * 24, []))
+        reply_with(page, events(answer))
+        ask(page, "Q" * 200)
+        expect_state(page, "done")
+        assert not has_sideways_scroll(page)
+        page.locator(".cite").first.click()
+        expect(page.locator("#evidence")).to_be_in_viewport()
+        assert not has_sideways_scroll(page)
+
+    def test_an_open_panel_does_not_cover_its_sentence_on_a_phone(
+        self, open_page: OpenPage
+    ) -> None:
+        page = open_page(width=360)
+        parts = [
+            (f"Rivers bring minerals, part {i}.", [quoting(RIVERS, "Rivers")]) for i in range(40)
+        ]
+        ask_and_wait(page, answered([RIVERS], *parts))
+        last = page.locator(".sentence").last
+        last.evaluate("(node) => scrollBy(0, node.getBoundingClientRect().bottom - innerHeight)")
+        click_first_word(page, last)
+        sentence, panel = last.bounding_box(), page.locator("#evidence").bounding_box()
+        assert sentence
+        assert panel
+        assert sentence["y"] + sentence["height"] <= panel["y"]
+
+    def test_the_dark_scheme_is_dark(self, open_page: OpenPage) -> None:
+        brightness = """() => {
+            const colour = getComputedStyle(document.documentElement).backgroundColor;
+            return Math.max(...colour.match(/\\d+/g).slice(0, 3).map(Number));
+        }"""
+        assert open_page(scheme="light").evaluate(brightness) > 230
+        assert open_page(scheme="dark").evaluate(brightness) < 50
+
+    def test_nothing_moves_for_those_who_asked_for_stillness(self, open_page: OpenPage) -> None:
+        page = open_page(still=True)
+        ask_and_wait(page, OCEAN)
+        page.locator(".cite").first.click()
+        assert page.evaluate("() => document.getAnimations().length") == 0
