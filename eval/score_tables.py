@@ -77,7 +77,8 @@ def print_comparison(report: Report) -> None:
     """Print the report of `compare`."""
     console = _console()
     title = _marked("KILT figures of the official scorer, in percent", report)
-    table = _table(title, ("a", "b", "b - a", "interval", "p", "b wins"))
+    _say(console, title, "bold")
+    table = _table(("a", "b", "b - a", "interval", "p", "b wins"))
     figures = {side: _flat(official) for side, official in report["official"].items()}
     for name, row in report["differences"].items():
         table.add_row(
@@ -104,7 +105,8 @@ def _print_figures(
     console: Console, title: str, figures: Mapping[str, float], intervals: Mapping[str, Any]
 ) -> None:
     heads = ("percent", "interval", "in full") if intervals else ("percent", "in full")
-    table = _table(title, heads)
+    _say(console, title, "bold")
+    table = _table(heads)
     for name, value in figures.items():
         cells = [_percent(value), repr(value)]
         if intervals:
@@ -125,9 +127,9 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _say(console: Console, line: str) -> None:
+def _say(console: Console, line: str, style: str = "") -> None:
     # Ids may hold lone surrogates, which no terminal takes.
-    console.print(Text(line.encode(errors="replace").decode()), soft_wrap=True)
+    console.print(Text(line.encode(errors="replace").decode(), style), soft_wrap=True)
 
 
 def _flat(official: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -139,8 +141,8 @@ def _marked(title: str, report: Report) -> str:
     return f"{title} ({report['note']})" if report["note"] else title
 
 
-def _table(title: str, heads: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(heads: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("figure", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)

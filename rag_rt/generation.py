@@ -175,7 +175,8 @@ class _Chooser:
     def __init__(
         self, prompt: Prompt, sampling: Sampling, favoured: Sequence[int], ends: Sequence[int]
     ) -> None:
-        self._favoured = torch.tensor(sorted(set(favoured)), dtype=torch.long)
+        # The end is favoured like the words, or texts would not end.
+        self._favoured = torch.tensor(sorted({*favoured, *ends}), dtype=torch.long)
         self._favour = prompt.favour
         self._ends = list(ends)
         self._greedy = sampling.temperature == 0

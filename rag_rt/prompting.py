@@ -11,9 +11,13 @@ from typing import Protocol
 import numpy as np
 
 from rag_rt.evidence import EvidencePool
+from rag_rt.words import content_words
 
 SMALL_MODEL = 1_000_000_000  # parameters; SmolLM2-135M needs its sentences picked (README, figures)
-TOPIC_FLOOR = 0.35  # cosine to the best hit's topic below which a hit is about something else
+# Cosines to the best hit's topic, read off ten questions (docs/LOG.md): what helps reaches down to
+# 0.30, homonyms (cosmic inflation, the planet Mercury, the island Java) reach up to 0.50.
+TOPIC_FLOOR = 0.3
+SENSE_FLOOR = 0.55
 PICKED_SENTENCES = 5
 RELEVANCE_WEIGHT = 0.7  # maximal marginal relevance (Carbonell and Goldstein 1998): λ
 FAVOUR = 2.0  # added to the logits of tokens that occur in the picked sentences
@@ -47,7 +51,7 @@ class RewriteForm:
 
     def build(self, pool: EvidencePool, question: str, room: int, count: CountTokens) -> Prompt:
         """See `PromptForm`."""
-        picked = pick_sentences(pool, PICKED_SENTENCES)
+        picked = pick_sentences(pool, question, PICKED_SENTENCES)
         text = " ".join(_fitting([pool.sentences[row].text for row in picked], room, count))
         instruction = (
             "Rewrite these facts as one clear paragraph that answers the question. "
@@ -90,19 +94,27 @@ def form_for(name: str, parameters: int) -> PromptForm:
     return forms[name]
 
 
-def on_topic(pool: EvidencePool) -> list[int]:
+def on_topic(pool: EvidencePool, question: str) -> list[int]:
     """The hits that are about what the best one is about, in rank order.
 
-    A question's word often has several senses (cosmic inflation, inflation of prices); sentences of
-    another sense than the best hit's do harm.
+    A question's word often has several senses (inflation of prices, cosmic inflation), and sentences
+    of another sense than the best hit's do harm. Another sense shows in a title that shares a word
+    with the question over a text that is about something else.
     """
     topics = pool.topic_vectors()
-    return [hit for hit, cosine in enumerate(topics @ topics[0]) if cosine >= TOPIC_FLOOR]
+    cosines = topics @ topics[0]
+    words = content_words(question)
+    kept: list[int] = []
+    for number, hit in enumerate(pool.hits):
+        floor = SENSE_FLOOR if words & content_words(hit.passage.title) else TOPIC_FLOOR
+        if hit.passage.page_id == pool.hits[0].passage.page_id or cosines[number] >= floor:
+            kept.append(number)
+    return kept
 
 
-def pick_sentences(pool: EvidencePool, count: int) -> list[int]:
+def pick_sentences(pool: EvidencePool, question: str, count: int) -> list[int]:
     """Rows of the sentences that tell most about the question and least twice, in reading order."""
-    allowed = set(on_topic(pool))
+    allowed = set(on_topic(pool, question))
     candidates = [row for row, s in enumerate(pool.sentences) if s.hit in allowed]
     relevance = pool.vectors @ pool.question_vector  # (N,)
     redundancy = np.zeros_like(relevance)  # (N,): greatest cosine to a sentence picked before

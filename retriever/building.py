@@ -5,6 +5,7 @@ index file. A build that was stopped at any point goes on from its last finished
 with the same bytes as an undisturbed one, since the chunks are cut in the same places.
 """
 
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -157,8 +158,10 @@ def _encode(
         path = _chunk_path(work, first)
         if not path.is_file():
             vectors = encoder.encode_passages(store.rows(first, first + CHUNK))
+            content = io.BytesIO()  # numpy writing to a file hides that the disk is full
+            np.save(content, vectors, allow_pickle=False)
             with atomic_write(path) as file:
-                np.save(file, vectors, allow_pickle=False)
+                file.write(content.getbuffer())
         if progress is not None:
             progress(min(first + CHUNK, len(store)), len(store))
 

@@ -29,7 +29,7 @@ OpenPage = Callable[..., Page]
 
 failed_requests_expected = pytest.mark.usefixtures("failed_requests_expected")
 
-WRITING_LIMIT = 60_000  # ms; a real answer takes 5 to 10 s
+WRITING_LIMIT = 180_000  # ms; a real answer takes 5 to 10 s, many times that on a crowded machine
 # a copy of the real reply for the test, while the page reads it as it comes
 KEEP_REPLY = """() => {
     const fetch = window.fetch;
@@ -188,12 +188,12 @@ class TestRealAnswers:
         expect(page.get_by_role("heading", level=1)).to_have_text("Why is the ocean salty?")
         expect_state(page, "writing", WRITING_LIMIT)
         expect(page.get_by_role("button", name="Stop")).to_be_visible()
-        lengths = set()
-        while page.locator("body").get_attribute("data-state") == "writing":
+        lengths: set[int] = set()
+        while page.locator("body").get_attribute("data-state") == "writing" and len(lengths) < 3:
             lengths.add(len(text.text_content() or ""))
             page.wait_for_timeout(50)
-        expect_state(page, "done")
-        assert len(lengths) >= 3
+        assert len(lengths) == 3
+        expect_state(page, "done", WRITING_LIMIT)
 
         answer = done_event(page.evaluate("() => window.reply"))
         shown = page.locator(".sentence")

@@ -17,9 +17,7 @@ PACKAGE = Rouge(metrics=["rouge-l"])
 # Few words and many dots make ties, empty pieces and dots-only texts common.
 SMALL_TEXT = st.text(alphabet="aabbc ..\n", min_size=1, max_size=60)
 ODD_TEXT = st.text(
-    alphabet=st.sampled_from(
-        [*"ab.", " ", "\t", "\r\n", "\x1c", "\u00a0", "\u2028", "\u200b", "é"]
-    ),
+    alphabet=st.sampled_from([*"ab.", " ", "\t", "\r", "\x1c", "\u00a0", "\u2028", "\u200b", "é"]),
     min_size=1,
     max_size=40,
 )
@@ -87,12 +85,11 @@ def test_the_order_of_golds_does_not_matter(guess: str, golds: list[str]) -> Non
 
 
 def test_ties_drop_the_guess_word() -> None:
-    # Both LCSs of "x y" and "y x" have one word; the official walk takes the gold's first one,
-    # and then the second piece adds nothing.
-    assert rouge_l(RougeText("y x.x"), RougeText("x y")) == package_rouge_l("y x.x", "x y")
-    assert rouge_l(RougeText("y x.x"), RougeText("x y")) < rouge_l(
-        RougeText("y x.y"), RougeText("x y")
-    )
+    # "x y" and "y x" share one word either way. The official walk drops the guess's x and takes
+    # y, so a second piece "x" adds a word to the union and a second piece "y" adds none.
+    gold = RougeText("x y")
+    assert rouge_l(RougeText("y x.x"), gold) == package_rouge_l("y x.x", "x y") == 0.999999995
+    assert rouge_l(RougeText("y x.y"), gold) == package_rouge_l("y x.y", "x y") < 0.5
 
 
 def test_a_perfect_match_is_below_one() -> None:

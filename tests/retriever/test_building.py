@@ -1,0 +1,193 @@
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retriever import building
+from retriever.artefacts import exclusive
+from retriever.building import build_index
+from retriever.encoders import Encoder
+from retriever.errors import ArtefactDamaged, ArtefactMismatch, BuildInProgress, SourceError
+from retriever.index import Index
+from retriever.sources import open_source
+
+BUILDER = """
+import sys
+from pathlib import Path
+from retriever import building
+from retriever.encoders import Encoder
+from retriever.sources import open_source
+building.CHUNK = 16
+source, encoder = open_source("kilt", Path(sys.argv[1])), Encoder("starter")
+print("ready", flush=True)
+building.build_index(source, encoder, Path(sys.argv[2]))
+"""
+
+
+def write_corpus(path: Path, pages: int) -> Path:
+    with path.open("w") as lines:
+        for number in range(pages):
+            text = [f"Page {number}\n", f"Page {number} is about the number {number}. " * 5]
+            record = {
+                "wikipedia_id": str(number),
+                "wikipedia_title": f"Page {number}",
+                "text": text,
+            }
+            lines.write(json.dumps(record) + "\n")
+    return path
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in directory.iterdir()}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus.jsonl", 150)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "CHUNK", 16)
+
+
+def test_a_build_killed_at_any_point_ends_with_the_same_bytes(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    build_index(open_source("kilt", corpus), encoder, tmp_path / "undisturbed")
+    delays = random.Random(0)
+    for _ in range(4):
+        with start_builder(corpus, tmp_path / "killed") as process:
+            time.sleep(delays.uniform(0, 1.2))  # an undisturbed build takes about a second
+            process.send_signal(signal.SIGKILL)
+    with start_builder(corpus, tmp_path / "killed") as process:
+        assert process.wait() == 0
+    assert digests(tmp_path / "killed") == digests(tmp_path / "undisturbed")
+    leftovers = {p.name for p in tmp_path.iterdir()} - {"killed", "undisturbed", "corpus.jsonl"}
+    assert leftovers == {"killed.lock", "undisturbed.lock"}
+
+
+def start_builder(corpus: Path, out: Path) -> "subprocess.Popen[str]":
+    """A process that has loaded its encoder and begins to build."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILDER, corpus, out], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(chunks: int) -> "building.Progress":
+    calls: Iterator[int] = iter(range(chunks))
+
+    def progress(done: int, total: int) -> None:
+        if next(calls, None) is None:
+            raise Stopped
+
+    return progress
+
+
+def test_a_stopped_build_goes_on_from_its_last_chunk(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    source, out = open_source("kilt", corpus), tmp_path / "index"
+    with pytest.raises(Stopped):
+        build_index(source, encoder, out, progress=stop_after(3))
+    assert not out.exists()
+    chunks = {p: p.stat().st_mtime_ns for p in (tmp_path / "index.partial/chunks").iterdir()}
+    assert len(chunks) == 4
+    seen: list[str] = []
+    with pytest.raises(Stopped):
+        build_index(source, encoder, out, report=seen.append, progress=stop_after(7))
+    assert "Going on with a build that was stopped" in seen
+    assert all(path.stat().st_mtime_ns == time for path, time in chunks.items())
+
+
+def test_a_stopped_build_of_another_corpus_is_not_gone_on_with(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    out = tmp_path / "index"
+    with pytest.raises(Stopped):
+        build_index(open_source("kilt", corpus), encoder, out, progress=stop_after(3))
+    other = open_source("kilt", write_corpus(tmp_path / "other.jsonl", 20))
+    manifest = build_index(other, encoder, out)
+    assert manifest.counts == {"passages": 20, "pages": 20}
+
+
+def test_a_whole_index_is_kept_and_another_one_asks_to_be_replaced(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    source, out = open_source("kilt", corpus), tmp_path / "index"
+    build_index(source, encoder, out)
+    before = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
+    build_index(source, encoder, out)
+    assert {p.name: p.stat().st_mtime_ns for p in out.iterdir()} == before
+    other = open_source("kilt", write_corpus(tmp_path / "other.jsonl", 20))
+    with pytest.raises(ArtefactMismatch, match="--replace"):
+        build_index(other, encoder, out)
+    assert build_index(other, encoder, out, replace=True).counts["passages"] == 20
+
+
+def test_a_damaged_index_is_refused_and_mended_by_building_again(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    source, out = open_source("kilt", corpus), tmp_path / "index"
+    build_index(source, encoder, out)
+    whole = digests(out)
+    vectors = out / "vectors.faiss"
+    damaged = bytearray(vectors.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    vectors.write_bytes(damaged)
+    with pytest.raises(ArtefactDamaged, match="index build"):
+        Index(out)
+    build_index(source, encoder, out)
+    assert digests(out) == whole
+
+
+def test_a_build_beside_another_one_is_refused(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    with exclusive(tmp_path / "index"), pytest.raises(BuildInProgress):
+        build_index(open_source("kilt", corpus), encoder, tmp_path / "index")
+
+
+def test_a_corpus_without_text_is_an_error(tmp_path: Path, encoder: Encoder) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    with pytest.raises(SourceError, match="holds no text"):
+        build_index(open_source("kilt", empty), encoder, tmp_path / "index")
+
+
+def test_a_full_disk_ends_a_build_that_can_go_on(
+    tmp_path: Path, corpus: Path, encoder: Encoder
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        source = open_source("kilt", corpus)
+        with pytest.raises(OSError, match="No space left"):
+            build_index(source, encoder, disk / "index")
+        assert not (disk / "index").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        seen: list[str] = []
+        build_index(source, encoder, disk / "index", report=seen.append)
+        assert "Going on with a build that was stopped" in seen
+        build_index(source, encoder, tmp_path / "undisturbed")
+        assert digests(disk / "index") == digests(tmp_path / "undisturbed")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # its maps may still be open
