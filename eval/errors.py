@@ -3,12 +3,14 @@
 EvalError
 ├── UnreadableFile        a guess or gold file cannot be opened or read
 ├── OutputNotWritten      a result cannot be written
+├── PartialMismatch       a stopped prediction was begun with other settings
 └── BadRecord             a line that the official scorer refuses or dies of
     ├── NotARecord            not one JSON object in UTF-8 on the line
     ├── BadId                 no id, or an id that stands twice
     ├── MissingGuess          a gold record that no guess answers
     ├── BadGuess              a guess without its one answer, or with broken provenance
     ├── BadGold               a gold record without what scoring needs
+    ├── BadQuestion           a record that cannot be asked
     └── StrictRefusal         what the official scorer lets pass silently, under `--strict`
 """
 
@@ -25,6 +27,10 @@ class UnreadableFile(EvalError):
 
 class OutputNotWritten(EvalError):
     """A result cannot be written."""
+
+
+class PartialMismatch(EvalError):
+    """A stopped prediction was begun with other settings."""
 
 
 class BadRecord(EvalError):
@@ -61,6 +67,10 @@ class BadGuess(BadRecord):
 
 class BadGold(BadRecord):
     """A gold record without what scoring needs."""
+
+
+class BadQuestion(BadRecord):
+    """A record that cannot be asked."""
 
 
 class StrictRefusal(BadRecord):

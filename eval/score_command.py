@@ -54,7 +54,7 @@ def score(
         raise typer.BadParameter("--retrieval-only has no figures to write with --per-record")
     from eval import score_reports, score_tables
 
-    with _exit_codes():
+    with exit_codes():
         if retrieval_only:
             report = score_reports.retrieval_report(guess, gold, strict=strict)
             show = score_tables.print_retrieval
@@ -82,7 +82,7 @@ def compare(
     """
     from eval import score_reports, score_tables
 
-    with _exit_codes():
+    with exit_codes():
         report = score_reports.comparison_report(a, b, gold, seed=seed)
     if as_json:
         typer.echo(json.dumps(report))
@@ -91,7 +91,7 @@ def compare(
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
+def exit_codes() -> Iterator[None]:
     """Turn a refusal into one line on standard error and an exit code."""
     try:
         yield

@@ -1,17 +1,15 @@
 """The command `rag-rt`. Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 stopped."""
 
-import errno
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from rag_rt.errors import InvalidRequest, RagRtError, SettingsError
+from eval.run_kilt import app as eval_app
+from rag_rt.failures import exit_codes
 from rag_rt.requests import Request
 from rag_rt.settings import load_settings
-from retriever.errors import QueryError, RetrieverError, SourceError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +18,7 @@ app = typer.Typer(
 )
 index_app = typer.Typer(no_args_is_help=True, help="Build and inspect indexes.")
 app.add_typer(index_app, name="index")
+app.add_typer(eval_app, name="eval")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -133,19 +132,6 @@ def index_info(
 
 
 def main() -> None:
-    """Run the command line; every foreseen failure is one line on standard error, not a trace."""
-    try:
+    """Run the command line."""
+    with exit_codes("rag-rt"):
         app()
-    except (InvalidRequest, QueryError, SourceError, SettingsError) as error:
-        _fail(str(error), 2)
-    except (RagRtError, RetrieverError) as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _fail(f"the disk is full ({error.filename}); free some space and run it again", 1)
-        _fail(str(error), 1)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"rag-rt: {message}", err=True)
-    sys.exit(code)

@@ -97,9 +97,9 @@ def form_for(name: str, parameters: int) -> PromptForm:
 def on_topic(pool: EvidencePool, question: str) -> list[int]:
     """The hits that are about what the best one is about, in rank order.
 
-    A question's word often has several senses (inflation of prices, cosmic inflation), and sentences
-    of another sense than the best hit's do harm. Another sense shows in a title that shares a word
-    with the question over a text that is about something else.
+    A question's word often has several senses (inflation of prices, cosmic inflation), and
+    sentences of another sense than the best hit's do harm. Another sense shows in a title that
+    shares a word with the question over a text that is about something else.
     """
     topics = pool.topic_vectors()
     cosines = topics @ topics[0]

@@ -17,7 +17,7 @@ from rag_rt.answers import Answer
 from service.answering import Desk
 from service.errors import handle_errors, logged_error
 from service.events import server_sent_event
-from service.middleware import BodyLimit, SecurityHeaders
+from service.middleware import BodyLimit, Headers
 from service.schemas import AnswerRequest, ErrorReply, Health, IndexFacts
 
 WEB = Path(__file__).parent / "web"
@@ -80,7 +80,7 @@ def create_app(answerer: Answerer) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=WEB))
     app.add_middleware(BodyLimit)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Headers)
     handle_errors(app)
     return app
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +11,14 @@ from starlette.exceptions import HTTPException
 
 from rag_rt.errors import InvalidRequest, PromptTooLong
 from service.answering import MAX_WAITING, RETRY_AFTER, Busy
+from service.middleware import MAX_BODY
 from service.schemas import Detail, Error, ErrorReply
+
+_HTTP_ERRORS = {
+    404: ("not_found", "there is nothing at this address; the API is described at /docs"),
+    405: ("method_not_allowed", "this address does not take this method; see /docs"),
+    413: ("too_large", f"the body is larger than {MAX_BODY // 1024} KiB"),
+}
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +41,8 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        status = HTTPStatus(error.status_code)
-        return _reply(status, status.name.lower(), status.description or status.phrase)
+        code, message = _HTTP_ERRORS.get(error.status_code, ("http_error", error.detail))
+        return _reply(error.status_code, code, message)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:

@@ -4,7 +4,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 64 * 1024  # bytes; the longest question takes a third of it with every character escaped
-SECURITY_HEADERS = {
+HEADERS = {
+    b"cache-control": b"no-cache",  # an upgrade must not pair a new page with an old script
     b"content-security-policy": (
         b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         b"img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -36,8 +37,8 @@ class BodyLimit:
         await self._app(scope, receive_some, send)
 
 
-class SecurityHeaders:
-    """Adds `SECURITY_HEADERS` to every reply but the API's own pages."""
+class Headers:
+    """Adds `HEADERS` to every reply but the API's own pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,7 +48,7 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *HEADERS.items()]
             await send(message)
 
         is_page = scope["type"] == "http" and not scope["path"].startswith(_API_PAGES)

@@ -6,7 +6,6 @@ import os
 # other there take ten times as long as one thread that waits for none.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# ruff: noqa: E402
 import socket
 import subprocess
 import sys

@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from eval.errors import (
 from eval.interpretation import read_gold, read_guess, read_ranking
 from eval.records import AlignedFiles, Record, RecordFile
 from eval.scoring import score_files
-
-WriteRecords = Callable[[str, Iterable[Any]], Path]
+from tests.eval.conftest import WriteRecords
 
 
 def read(path: Path, content: bytes) -> list[Record]:

@@ -1,7 +1,6 @@
 """`score` and `compare` as a person and as a program meet them."""
 
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from eval.score_command import register
-
-WriteRecords = Callable[[str, Iterable[Any]], Path]
+from tests.eval.conftest import WriteRecords
 
 TIES = Path(__file__).parents[1] / "golden" / "kilt" / "ties"
 PAIR = (str(TIES / "guess.jsonl"), str(TIES / "gold.jsonl"))

@@ -3,7 +3,6 @@
 import json
 import random
 import tracemalloc
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from eval.errors import BadGold, BadGuess, StrictRefusal
 from eval.records import AlignedFiles
 from eval.remarks import Oddity
 from eval.scoring import OFFICIAL_METRICS, Scorer, score_files
-
-WriteRecords = Callable[[str, Iterable[Any]], Path]
+from tests.eval.conftest import WriteRecords
 
 TIES = Path(__file__).parents[1] / "golden" / "kilt" / "ties"
 GENUINE = Path(__file__).parents[3] / "shared" / "data" / "kilt-sample" / "nq-dev-kilt.jsonl"

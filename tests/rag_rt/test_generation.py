@@ -41,7 +41,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = {word: n for n, word in enumerate(["<unk>", "<end>", "user", "salt", "sea"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
+    tokenizer_class: Any = PreTrainedTokenizerFast
+    tokenizer_class(
         tokenizer_object=tokenizer,
         unk_token="<unk>",
         eos_token="<end>",
@@ -67,8 +68,8 @@ def test_greedy_text_is_what_transformers_generates(
     generator: Generator, settings: Settings, question: str
 ) -> None:
     folder = starter_generator(settings.models_directory)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
     inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt"
     )

@@ -14,7 +14,7 @@ import pytest
 from retriever import building
 from retriever.artefacts import exclusive
 from retriever.building import build_index
-from retriever.encoders import Encoder
+from retriever.encoders import Encoder, Progress
 from retriever.errors import ArtefactDamaged, ArtefactMismatch, BuildInProgress, SourceError
 from retriever.index import Index
 from retriever.sources import open_source
@@ -89,7 +89,7 @@ class Stopped(Exception):
     pass
 
 
-def stop_after(chunks: int) -> "building.Progress":
+def stop_after(chunks: int) -> Progress:
     calls: Iterator[int] = iter(range(chunks))
 
     def progress(done: int, total: int) -> None:

@@ -53,7 +53,7 @@ def test_a_package_of_the_starter_pack_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("retriever.starter_pack._ANCHORS", {"no-such-pack": "weights"})
-    with pytest.raises(StarterPackMissing, match="'no-such-pack' is not installed.*make setup"):
+    with pytest.raises(StarterPackMissing, match=r"'no-such-pack' is not installed.*make setup"):
         locate("no-such-pack")
 
 
