@@ -51,26 +51,34 @@ def google_rouge(answer: str, golds: Sequence[str]) -> dict[str, float]:
     Raises:
         ValueError: there are no golds.
     """
+    if not golds:
+        raise ValueError("google_rouge needs at least one gold text")
     figures: dict[str, float] = {}
     for suffix, stemmer in (("nostem", None), ("stem", _STEMMER)):
         guess = _Tokens(answer, stemmer)
-        texts = [_Tokens(gold, stemmer) for gold in golds]
-        figures[f"rougeL_{suffix}"] = _best(_lcs_length, guess, texts)
-        figures[f"rougeLsum_{suffix}"] = _best(_union_lcs_hits, guess, texts)
+        bounded = sorted(
+            ((_bound(guess, gold), gold) for gold in (_Tokens(text, stemmer) for text in golds)),
+            key=lambda pair: pair[0],
+            reverse=True,
+        )
+        figures[f"rougeL_{suffix}"] = _best(_lcs_length, guess, bounded)
+        figures[f"rougeLsum_{suffix}"] = _best(_union_lcs_hits, guess, bounded)
     return figures
 
 
+def _bound(guess: _Tokens, gold: _Tokens) -> float:
+    """The F that neither figure can exceed: as if all tokens in common were hits."""
+    return _f_measure((guess.counts & gold.counts).total(), guess, gold)
+
+
 def _best(
-    hits: Callable[[_Tokens, _Tokens], int], guess: _Tokens, golds: Sequence[_Tokens]
+    hits: Callable[[_Tokens, _Tokens], int],
+    guess: _Tokens,
+    bounded: Sequence[tuple[float, _Tokens]],
 ) -> float:
-    """Highest F; the tokens in common bound the hits, so hopeless golds are never compared."""
-    if not golds:
-        raise ValueError("google_rouge needs at least one gold text")
-    common = [(guess.counts & gold.counts).total() for gold in golds]
-    bounds = [(_f_measure(n, guess, gold), gold) for n, gold in zip(common, golds, strict=True)]
-    bounds.sort(key=lambda bound: bound[0], reverse=True)
+    """Highest F over the golds, which come by falling bound; hopeless ones are not compared."""
     best: float = 0
-    for bound, gold in bounds:
+    for bound, gold in bounded:
         if bound <= best:
             break
         best = max(best, _f_measure(hits(guess, gold), guess, gold))
@@ -91,6 +99,8 @@ def _lcs_length(guess: _Tokens, gold: _Tokens) -> int:
 
 def _union_lcs_hits(guess: _Tokens, gold: _Tokens) -> int:
     """Gold tokens in the union of the LCSs with each guess line, none oftener than in the guess."""
+    if len(guess.lines) == len(gold.lines) == 1:
+        return _lcs_length(guess, gold)
     columns = Columns(gold.lines)
     found: set[int] = set()
     for line in guess.lines:

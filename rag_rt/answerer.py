@@ -10,13 +10,13 @@ from typing import Self
 import torch
 
 from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support, Timings, Usage
+from rag_rt.coverage import covers
 from rag_rt.evidence import EvidencePool
 from rag_rt.generation import Generator, Sampling
 from rag_rt.grounding import Grounder
 from rag_rt.prompting import INSTRUCTION_TOKENS, Prompt, PromptForm, form_for
 from rag_rt.requests import Request
 from rag_rt.settings import Settings
-from rag_rt.words import content_words
 from retriever import Hit
 from retriever.encoders import Encoder
 from retriever.index import Index
@@ -24,7 +24,6 @@ from retriever.searching import Retriever
 from retriever.sentences import finished_spans, sentence_spans
 
 NOT_FOUND = "The corpus holds nothing that answers this question."
-WORDLESS_RELEVANCE = 0.6  # a question that shares no word with its passages must be this close
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class Answerer:
         with clock.stage("retrieval"):
             hits = tuple(self.retriever.search(question, request.k))
         yield Retrieved(hits)
-        if not self._covers(question, hits):
+        if not covers(question, hits, self._min_relevance):
             yield from self._not_found(request, hits, clock)
             return
 
@@ -154,16 +153,6 @@ class Answerer:
         count = self.generator.count_tokens
         room = self.generator.context - request.max_tokens - count(question) - INSTRUCTION_TOKENS
         return self._form.build(pool, question, room, count)
-
-    def _covers(self, question: str, hits: tuple[Hit, ...]) -> bool:
-        """Whether the corpus is about what is asked, by the best hit and by shared words.
-
-        The encoder places any text somewhere, a question in a script it was not trained on too;
-        then its nearest passages share no word with it.
-        """
-        words = content_words(question)
-        shared = any(words & content_words(f"{h.passage.title} {h.passage.text}") for h in hits)
-        return hits[0].score >= (self._min_relevance if shared else WORDLESS_RELEVANCE)
 
     def _not_found(
         self, request: Request, hits: tuple[Hit, ...], clock: "_Clock"

@@ -20,6 +20,7 @@ TOPIC_FLOOR = 0.3
 SENSE_FLOOR = 0.55
 PICKED_SENTENCES = 5
 RELEVANCE_WEIGHT = 0.7  # maximal marginal relevance (Carbonell and Goldstein 1998): λ
+SAME_SENTENCE = 0.95  # cosine from which two sentences say the same
 FAVOUR = 2.0  # added to the logits of tokens that occur in the picked sentences
 NO_REPEAT_NGRAM = 6
 INSTRUCTION_TOKENS = 256  # more than any form's instruction and chat template take
@@ -54,9 +55,8 @@ class RewriteForm:
         picked = pick_sentences(pool, question, PICKED_SENTENCES)
         text = " ".join(_fitting([pool.sentences[row].text for row in picked], room, count))
         instruction = (
-            "Rewrite these facts as one clear paragraph that answers the question. "
-            "Use only these facts.\n\n"
-            f"Question: {question}\n\nFacts: {text}"
+            "Rewrite the following sentences into one clear paragraph that answers the question "
+            f'"{question}".\n\n{text}'
         )
         return Prompt(
             messages=({"role": "user", "content": instruction},),
@@ -122,9 +122,9 @@ def pick_sentences(pool: EvidencePool, question: str, count: int) -> list[int]:
     while candidates and len(picked) < count:
         gain = RELEVANCE_WEIGHT * relevance - (1 - RELEVANCE_WEIGHT) * redundancy
         best = max(candidates, key=lambda row: float(gain[row]))
-        candidates.remove(best)
         picked.append(best)
         redundancy = np.maximum(redundancy, pool.vectors @ pool.vectors[best])
+        candidates = [row for row in candidates if redundancy[row] < SAME_SENTENCE]
     return sorted(picked)
 
 
