@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
+export Q ?=
 
 .PHONY: setup serve answer test test-all check format clean
 
@@ -21,7 +22,7 @@ serve: setup
 	@$(BIN)/rag-rt serve --host $(HOST) --port $(PORT)
 
 answer: setup
-	@$(BIN)/rag-rt answer "$(Q)"
+	@$(BIN)/rag-rt answer "$$Q"
 
 test: setup
 	@scripts/browser

@@ -8,7 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable
 
-_PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]+")
+_PUNCTUATION = string.punctuation.encode()
 _ARTICLES = re.compile(r"\b(?:an?|the)\b")
 
 
@@ -17,7 +17,10 @@ def normalised_words(text: str) -> list[str]:
 
     An article counts between word boundaries, so "the\N{EM DASH}end" loses its "the".
     """
-    return _ARTICLES.sub(" ", _PUNCTUATION.sub("", text.lower())).split()
+    # Of all ways to delete characters this is the fastest, by much; in UTF-8 no byte of the
+    # punctuation is part of another character. JSON can hold lone surrogates.
+    text_bytes = text.lower().encode("utf-8", "surrogatepass").translate(None, _PUNCTUATION)
+    return _ARTICLES.sub(" ", text_bytes.decode("utf-8", "surrogatepass")).split()
 
 
 def normalised(text: str) -> str:

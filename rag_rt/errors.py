@@ -4,7 +4,8 @@ RagRtError
 ├── SettingsError     a RAG_RT_… variable does not hold what it must
 ├── InvalidRequest    a question or one of its options is out of bounds; `field` names which
 ├── GeneratorError    a generator cannot be loaded
-└── PromptTooLong     a prompt does not fit the generator's context
+├── PromptTooLong     a prompt does not fit the generator's context
+└── ServingError      the service cannot listen where it is told to
 """
 
 
@@ -30,3 +31,7 @@ class GeneratorError(RagRtError):
 
 class PromptTooLong(RagRtError):
     """A prompt does not fit the generator's context."""
+
+
+class ServingError(RagRtError):
+    """The service cannot listen where it is told to."""

@@ -1,0 +1,87 @@
+"""Attention of each block of queries to its neighbourhood (Roy et al. 2021 §3; SPEC §3.1).
+
+    decoder, flange F, block Q         encoder                      encoder-decoder
+    …[ F before ][ own block ]…   …[ F ][ own block ][ F ]…   …[ F ][ source block b ][ F ]…
+                  causal                  all visible               queries: target block b
+
+A query at offset o of its block thus sees F + o + 1 positions, not a sliding window.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rag_rt.attention.dense import attend, later_keys, zero_rows
+from rag_rt.attention.relative import RelativeTables
+
+
+def neighbourhoods(x: Tensor, block: int, before: int, after: int) -> Tensor:
+    """Each block of (B, H, S, D) with its flanges, (B, H, N, before+block+after, D).
+
+    What lies outside the sequence is zero.
+    """
+    padded = pad(x, (0, 0, before, after))
+    return padded.unfold(2, before + block + after, block).mT
+
+
+def local_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    query_block: int,
+    memory_block: int,
+    flange: int,
+    causal: bool,
+    padding: Tensor | None = None,
+    relative: RelativeTables | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Block-local attention.
+
+    Args:
+        q: (B, H, L, D), already scaled; L is a multiple of `query_block`.
+        k: (B, H, S, D); S has as many memory blocks as L has query blocks.
+        v: (B, H, S, D).
+        query_block: Q, the length of a block of queries.
+        memory_block: the length of the block of keys that belongs to a block of queries.
+        flange: F, keys before the block; where not `causal`, as many again after it.
+        causal: hide keys after the query; needs `memory_block` equal to `query_block`.
+        padding: bool (B, S), True where a key is padding.
+        relative: tables of relative positions.
+        dropout: of attention weights.
+
+    Returns:
+        (B, H, L, D).
+    """
+    after = 0 if causal else flange
+    blocks = q.unflatten(2, (-1, query_block))  # (B, H, N, Q, D)
+    keys = neighbourhoods(k, memory_block, flange, after)  # (B, H, N, K, D)
+    values = neighbourhoods(v, memory_block, flange, after)
+    hidden = zero_rows(values).unsqueeze(-2)  # (B, H, N, 1, K)
+    if padding is not None:
+        outside = padding[:, None, :, None]
+        hidden = hidden | neighbourhoods(outside, memory_block, flange, after).mT
+    if causal:
+        hidden = hidden | later_keys(query_block, keys.shape[-2], q.device)
+    return attend(blocks, keys, values, hidden, relative, dropout).flatten(2, 3)
+
+
+def strided_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    query_block: int,
+    relative: RelativeTables | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Each position attends to the same offset of its own and all earlier blocks (SPEC §3.2).
+
+    All of q, k and v (B, H, L, D), and so is what is returned. The distance is in blocks.
+    """
+    columns = [x.unflatten(2, (-1, query_block)).transpose(2, 3) for x in (q, k, v)]
+    blocks = columns[0].shape[-2]  # each column (B, H, Q, N, D)
+    hidden = later_keys(blocks, blocks, q.device)
+    out = attend(*columns, hidden, relative, dropout)
+    return torch.flatten(out.transpose(2, 3), 2, 3)
