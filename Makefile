@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DATA := $(or $(RAG_RT_HOME),data)
+PREPARED := $(DATA)/.prepared
 # For a small CPU build of torch from elsewhere: make setup TORCH_INDEX=<address of that index>
 TORCH_INDEX ?=
 HOST ?= 127.0.0.1
@@ -15,20 +17,26 @@ export Q ?=
 $(READY): constraints.txt starter-pack.txt pyproject.toml scripts/install
 	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install
 
+$(PREPARED): $(READY)
+	@$(BIN)/rag-rt setup
+	@touch $@
+
+# Always looks at everything, and mends what is damaged.
 setup: $(READY)
 	@$(BIN)/rag-rt setup
+	@touch $(PREPARED)
 
-serve: setup
+serve: $(PREPARED)
 	@$(BIN)/rag-rt serve --host $(HOST) --port $(PORT)
 
-answer: setup
+answer: $(PREPARED)
 	@$(BIN)/rag-rt answer "$$Q"
 
-test: setup
+test: $(PREPARED)
 	@scripts/browser
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: setup
+test-all: $(PREPARED)
 	@scripts/browser
 	$(BIN)/python -m pytest
 
