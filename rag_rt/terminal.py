@@ -19,7 +19,7 @@ from rich.text import Text
 from transformers.utils.logging import disable_progress_bar
 
 from rag_rt.answerer import Event, Finished, Grounded, Wrote
-from rag_rt.answers import Answer, Sentence, Status, Support
+from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support
 from retriever.encoders import Progress as ProgressCallback
 from retriever.sentences import sentence_spans
 
@@ -103,16 +103,15 @@ class AnswerPrinter:
 
     def _print_settled(self) -> None:
         current = sentence_spans(self._text)[len(self._sentences)]
-        self._print_to(current[1], style="")
+        self._print_to(current[1])
 
-    def _print_to(self, end: int, style: str) -> None:
+    def _print_to(self, end: int) -> None:
         if end > self._printed:
-            piece = self._text[self._printed : end]
-            self._console.print(Text(piece, style), end="", soft_wrap=True)
+            self._console.print(Text(self._text[self._printed : end]), end="", soft_wrap=True)
             self._printed = end
 
     def _finish_sentence(self, sentence: Sentence) -> None:
-        self._print_to(sentence.end, style="")
+        self._print_to(sentence.end)
         self._sentences.append(sentence)
         if sentence.support is Support.UNSUPPORTED:
             mark = Text(f" {UNSUPPORTED_MARK}", "yellow")
@@ -134,6 +133,9 @@ class AnswerPrinter:
         for page, number in self._numbers.items():
             line = f"  [{number}] {pages[page].title}  {pages[page].url}"
             self._console.print(Text(line), soft_wrap=True)
+        if answer.usage.finish_reason is FinishReason.LENGTH:
+            tokens = answer.usage.completion_tokens
+            self._console.print(Text(f"The answer was cut at {tokens} tokens", "bold yellow"))
         unsupported = [s for s in answer.sentences if s.support is Support.UNSUPPORTED]
         if unsupported:
             self._console.print(Text("No support in the retrieved passages for", "bold yellow"))
