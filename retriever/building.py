@@ -42,7 +42,7 @@ def build_index(
     *,
     replace: bool = False,
     report: Report = lambda message: None,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Manifest:
     """Build an index of `source` at `out`, or finish one that was begun.
 
@@ -103,7 +103,7 @@ def _build(
     out: Path,
     settings: dict[str, Any],
     report: Report,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Manifest:
     work = out.with_name(f"{out.name}.partial")
     new = work / "index"
@@ -151,19 +151,26 @@ def _encode(
     encoder: Encoder,
     work: Path,
     report: Report,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     report(f"Encoding {len(store):,} passages with {encoder.name}")
     for first in range(0, len(store), CHUNK):
         path = _chunk_path(work, first)
         if not path.is_file():
-            vectors = encoder.encode_passages(store.rows(first, first + CHUNK))
+            vectors = encoder.encode_passages(
+                store.rows(first, first + CHUNK),
+                _from(first, len(store), progress),
+            )
             content = io.BytesIO()  # numpy writing to a file hides that the disk is full
             np.save(content, vectors, allow_pickle=False)
             with atomic_write(path) as file:
                 file.write(content.getbuffer())
-        if progress is not None:
-            progress(min(first + CHUNK, len(store)), len(store))
+        progress(min(first + CHUNK, len(store)), len(store))
+
+
+def _from(before: int, total: int, progress: Progress) -> Progress:
+    """Progress through a part, as progress through the whole."""
+    return lambda done, _: progress(before + done, total)
 
 
 def _assemble(store: PassageStore, settings: dict[str, Any], work: Path, new: Path) -> Manifest:
