@@ -14,15 +14,18 @@ export Q ?=
 
 .PHONY: setup serve answer test test-all check format clean
 
+INSTALL := PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install
+
 $(READY): constraints.txt starter-pack.txt pyproject.toml scripts/install
-	PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install
+	@$(INSTALL)
 
 $(PREPARED): $(READY)
 	@$(BIN)/rag-rt setup
 	@touch $@
 
 # Always looks at everything, and mends what is damaged.
-setup: $(READY)
+setup:
+	@$(INSTALL)
 	@$(BIN)/rag-rt setup
 	@touch $(PREPARED)
 

@@ -93,8 +93,8 @@ def _f_measure(hits: int, guess: _Tokens, gold: _Tokens) -> float:
 
 
 def _lcs_length(guess: _Tokens, gold: _Tokens) -> int:
-    rows = Columns([gold.all]).rows(guess.all)
-    return rows[-1][1].bit_count()
+    zeros = Columns([gold.all]).rows(guess.all)[-1][1]
+    return zeros.bit_count()
 
 
 def _union_lcs_hits(guess: _Tokens, gold: _Tokens) -> int:
@@ -105,7 +105,7 @@ def _union_lcs_hits(guess: _Tokens, gold: _Tokens) -> int:
     found: set[int] = set()
     for line in guess.lines:
         rows = columns.rows(line)
-        for start, stop in columns.spans:
-            found.update(column for _, column in walk(rows, start, stop).matches)
+        for span in columns.spans:
+            found.update(column for _, column in walk(rows, span)[0])
     tokens = [token for line in gold.lines for token in (*line, "")]
     return (Counter(tokens[column] for column in found) & guess.counts).total()

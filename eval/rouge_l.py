@@ -13,12 +13,20 @@ and no recursion: from column j it stays put or jumps to the next lower column t
 word or holds a zero.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 # `rouge` 1.0.1 walks recursively, outside its own `except`: measured on Python 3.11 with the
 # default recursion limit and the official command line, a walk of more steps kills the whole run.
 OFFICIAL_WALK_LIMIT = 986
+
+
+class Span(NamedTuple):
+    """The columns of one piece: start, the one after the last, and all of them as bits."""
+
+    start: int
+    stop: int
+    bits: int
 
 
 class Columns:
@@ -29,15 +37,15 @@ class Columns:
     def __init__(self, pieces: Iterable[Sequence[str]]) -> None:
         """Lay the pieces out with one guard bit after each."""
         self.masks: dict[str, int] = {}
-        self.spans: list[tuple[int, int]] = []
+        self.spans: list[Span] = []
         self.every = 0
         start = 0
         for piece in pieces:
             stop = start + len(piece)
             for column, token in enumerate(piece, start):
                 self.masks[token] = self.masks.get(token, 0) | 1 << column
-            self.spans.append((start, stop))
-            self.every |= (1 << stop) - (1 << start)
+            self.spans.append(Span(start, stop, (1 << stop) - (1 << start)))
+            self.every |= self.spans[-1].bits
             start = stop + 1
 
     def rows(self, tokens: Iterable[str]) -> list[tuple[int, int]]:
@@ -55,29 +63,26 @@ class Columns:
         return rows
 
 
-class Walk(NamedTuple):
-    """The traced LCS of one row sequence and one piece: matches (row, column), last one first."""
+def walk(rows: Sequence[tuple[int, int]], span: Span) -> tuple[list[tuple[int, int]], int]:
+    """Trace the LCS of all rows and one piece, as the module's docstring says.
 
-    matches: list[tuple[int, int]]
-    steps: int
-
-
-def walk(rows: Sequence[tuple[int, int]], start: int, stop: int) -> Walk:
-    """Trace the LCS of all rows and the columns start..stop-1, as the module's docstring says."""
+    Returns:
+        Its matches (row, column), last one first, and the number of steps to the table's border.
+    """
     matches = []
-    floor, end, row = 1 << start, stop, len(rows)
+    floor, end, row = 1 << span.start, span.stop, len(rows)
     while row:
         equal, zeros = rows[row - 1]
         below = (equal | zeros) & ((1 << end) - floor)
         if not below:
-            end = start
+            end = span.start
             break
         row -= 1
         end = below.bit_length()
         if equal >> (end - 1) & 1:
             end -= 1
             matches.append((row, end))
-    return Walk(matches, len(rows) - row + stop - end - len(matches))
+    return matches, len(rows) - row + span.stop - end - len(matches)
 
 
 class RougeText:
@@ -124,20 +129,31 @@ def _overlap(guess: RougeText, gold: RougeText, shared: int) -> int:
     masks = columns.masks
     union: set[str] = set()
     for piece in gold.pieces:
-        new = {word: masks[word] for word in piece if word in masks and word not in union}
-        if not new:
-            continue
-        rows = columns.rows(piece)
-        for start, stop in columns.spans:
-            span = (1 << stop) - (1 << start)
+        # A word that the guess lacks changes no row. It can send the walk to an earlier guess word,
+        # but only across columns where t does not grow, and from either end of such a stretch the
+        # walk takes the same gold words (by induction over the rows).
+        words = [word for word in piece if word in masks]
+        new = _columns_outside(union, words, masks)
+        rows = columns.rows(words) if new else []
+        for span in columns.spans:
             # Without a new word in common the walk could add nothing.
-            if any(mask & span for mask in new.values()):
-                for row, _ in walk(rows, start, stop).matches:
-                    union.add(piece[row])
-                    new.pop(piece[row], None)
+            if new & span.bits:
+                before = len(union)
+                union.update([words[row] for row, _ in walk(rows, span)[0]])
+                if len(union) > before:
+                    new = _columns_outside(union, words, masks)
         if len(union) == shared:
             break
     return len(union)
+
+
+def _columns_outside(union: set[str], words: Iterable[str], masks: Mapping[str, int]) -> int:
+    """The columns of the words that are not in the union, as bits."""
+    columns = 0
+    for word in words:
+        if word not in union:
+            columns |= masks[word]
+    return columns
 
 
 def _f_measure(overlap: int, guess: RougeText, gold: RougeText) -> float:
@@ -183,6 +199,6 @@ def kills_official_scorer(guess: RougeText, golds: Iterable[RougeText]) -> bool:
             continue
         for piece in gold.pieces:
             rows = guess.columns.rows(piece)
-            if any(walk(rows, *span).steps > OFFICIAL_WALK_LIMIT for span in guess.columns.spans):
+            if any(walk(rows, span)[1] > OFFICIAL_WALK_LIMIT for span in guess.columns.spans):
                 return True
     return False

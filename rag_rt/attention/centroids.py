@@ -68,9 +68,11 @@ def updated_centroids(
         nearest: (B, H, L), the nearest centroid of each position.
         decay: how much of the old averages is kept.
     """
-    clusters = state.means.shape[1]
+    heads, clusters = state.ema_count.shape
     hot = one_hot(nearest, clusters).to(x.dtype) * (x != 0).any(-1, keepdim=True)  # (B, H, L, C)
-    count = hot.sum((0, 2))  # (H, C)
+    # The official program counts rows of the flattened (B·H·L, C) by their number modulo H, so
+    # that heads share counts, while sums are each head's own (recorded in fixture t1).
+    count = hot.reshape(-1, heads, clusters).sum(0)  # (H, C)
     total = torch.einsum("bhlc,bhld->hcd", hot, x)
     ema_count = state.ema_count - (1 - decay) * (state.ema_count - count)
     ema_means = state.ema_means - (1 - decay) * (state.ema_means - total)

@@ -55,7 +55,7 @@ def local_attention(
         (B, H, L, D).
     """
     after = 0 if causal else flange
-    blocks = q.unflatten(2, (-1, query_block))  # (B, H, N, Q, D)
+    blocks = torch.unflatten(q, 2, (-1, query_block))  # (B, H, N, Q, D)
     keys = neighbourhoods(k, memory_block, flange, after)  # (B, H, N, K, D)
     values = neighbourhoods(v, memory_block, flange, after)
     hidden = zero_rows(values).unsqueeze(-2)  # (B, H, N, 1, K)
@@ -80,8 +80,10 @@ def strided_attention(
 
     All of q, k and v (B, H, L, D), and so is what is returned. The distance is in blocks.
     """
-    columns = [x.unflatten(2, (-1, query_block)).transpose(2, 3) for x in (q, k, v)]
-    blocks = columns[0].shape[-2]  # each column (B, H, Q, N, D)
+    columns, keys, values = (
+        torch.unflatten(x, 2, (-1, query_block)).transpose(2, 3) for x in (q, k, v)
+    )  # (B, H, Q, N, D) each
+    blocks = columns.shape[-2]
     hidden = later_keys(blocks, blocks, q.device)
-    out = attend(*columns, hidden, relative, dropout)
+    out = attend(columns, keys, values, hidden, relative, dropout)
     return torch.flatten(out.transpose(2, 3), 2, 3)

@@ -46,7 +46,7 @@ def by_distance(by_key: Tensor) -> Tensor:
     if queries == 1:
         return by_key
     flat = pad(by_key, (0, queries - 2)).flatten(-2)
-    return pad(flat, (queries - 1, 1)).unflatten(-1, (queries, queries + keys - 1))
+    return torch.unflatten(pad(flat, (queries - 1, 1)), -1, (queries, queries + keys - 1))
 
 
 def relative_logits(q: Tensor, table: Tensor, keys: int) -> Tensor:
