@@ -6,24 +6,36 @@ that counts characters otherwise than the server shows the wrong words.
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from rag_rt.answers import (
-    Answer,
-    Evidence,
-    FinishReason,
-    Sentence,
     Status,
-    Support,
-    Timings,
-    Usage,
 )
-from retriever import Hit, Passage
+from retriever import Passage
+from tests.browser.replies import (
+    LAKE,
+    OCEAN,
+    RIVERS,
+    SALT,
+    WIKIPEDIA,
+    answered,
+    ask,
+    ask_and_wait,
+    click_first_word,
+    done_event,
+    events,
+    expect_state,
+    passage,
+    quoting,
+    refuse_with,
+    reply_with,
+    stream,
+    whole,
+    words_of,
+)
 
 OpenPage = Callable[..., Page]
 
@@ -52,130 +64,6 @@ READ_IN_PIECES = """async ([text, size]) => {
     for await (const event of ask("?", new AbortController().signal)) read.push(event);
     return read.map(({ event, data }) => [event, data]);
 }"""
-WIKIPEDIA = "https://en.wikipedia.org/wiki/"
-
-
-def passage(id: str, text: str, url: str | None = None) -> Passage:
-    url = f"{WIKIPEDIA}{id}" if url is None else url
-    return Passage(id, f"page-{id}", id, text, url, 0, len(text))
-
-
-def quoting(passage: Passage, quote: str) -> Evidence:
-    start = passage.text.index(quote)
-    return Evidence(passage.id, start, start + len(quote), quote, 0.87)
-
-
-def answered(passages: Sequence[Passage], *parts: tuple[str, list[Evidence]]) -> Answer:
-    """An answer of these sentences, each with what it rests on."""
-    text, sentences = "", []
-    for words, evidence in parts:
-        text += " " if text else ""
-        support = Support.SUPPORTED if evidence else Support.UNSUPPORTED
-        sentences.append(Sentence(len(text), len(text) + len(words), support, tuple(evidence)))
-        text += words
-    return whole(Status.ANSWERED, text, passages, sentences)
-
-
-def whole(
-    status: Status, text: str, passages: Sequence[Passage], sentences: Sequence[Sentence] = ()
-) -> Answer:
-    hits = tuple(Hit(p, 0.75, rank) for rank, p in enumerate(passages, start=1))
-    timings = Timings(0.08, 0.01, 4.2, 0.3, 4.6)
-    usage = Usage(900, 80, FinishReason.STOP)
-    return Answer("?", text, status, tuple(sentences), hits, usage, timings)
-
-
-def events(answer: Answer) -> list[tuple[str, Any]]:
-    """What the server sends for an answer, the text in pieces of three characters."""
-    written: list[tuple[str, Any]] = [
-        ("token", {"text": answer.text[i : i + 3]}) for i in range(0, len(answer.text), 3)
-    ]
-    finished: list[tuple[str, Any]] = [
-        ("sentence", {"index": i, **asdict(s)}) for i, s in enumerate(answer.sentences)
-    ]
-    retrieval = ("retrieval", {"hits": [asdict(hit) for hit in answer.hits]})
-    return [retrieval, *written, *finished, ("done", asdict(answer))]
-
-
-def stream(parts: Sequence[tuple[str, Any]], newline: str = "\r\n") -> str:
-    lines = [
-        line for e, d in parts for line in (": ping", f"event: {e}", f"data: {json.dumps(d)}", "")
-    ]
-    return newline.join([*lines, ""])
-
-
-def done_event(reply: str) -> Any:
-    """The answer at the end of a stream that holds one line of data an event."""
-    found = re.search(r"^event: done\r?\ndata: (.*)$", reply, re.MULTILINE)
-    assert found
-    return json.loads(found[1])
-
-
-def reply_with(page: Page, parts: Sequence[tuple[str, Any]]) -> None:
-    page.route(
-        "**/answer",
-        lambda route: route.fulfill(content_type="text/event-stream", body=stream(parts)),
-    )
-
-
-def refuse_with(page: Page, status: int, code: str, message: str, *details: dict[str, str]) -> None:
-    error = {"error": {"code": code, "message": message, "details": details}}
-    page.route("**/answer", lambda route: route.fulfill(status=status, json=error))
-
-
-def ask(page: Page, question: str = "Why is the ocean salty?") -> None:
-    page.get_by_label("Your question").fill(question)
-    page.keyboard.press("Enter")
-
-
-def expect_state(page: Page, state: str, timeout: float = 5_000) -> None:
-    expect(page.locator("body")).to_have_attribute("data-state", state, timeout=timeout)
-
-
-def ask_and_wait(page: Page, answer: Answer) -> None:
-    reply_with(page, events(answer))
-    ask(page)
-    expect_state(page, "done")
-
-
-def words_of(sentence: Locator) -> str:
-    """The sentence without its citation."""
-    words = sentence.evaluate("""(node) => {
-        const copy = node.cloneNode(true);
-        copy.querySelectorAll("button").forEach((button) => button.remove());
-        return copy.textContent;
-    }""")
-    assert isinstance(words, str)
-    return words
-
-
-def click_first_word(page: Page, sentence: Locator) -> None:
-    """Click where the sentence begins: the middle of its box may belong to another one."""
-    sentence.scroll_into_view_if_needed()
-    x, y = sentence.evaluate("""(node) => {
-        const line = node.getClientRects()[0];
-        return [line.left + 4, line.top + line.height / 2];
-    }""")
-    page.mouse.click(x, y)
-
-
-def has_sideways_scroll(page: Page) -> bool:
-    wide = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    return bool(page.evaluate(wide))
-
-
-RIVERS = passage("River", "Rivers carry minerals to the sea. They start in the hills.")
-SALT = passage("Salt", "Salt is a mineral. The ocean holds most of it.")
-LAKE = passage("Lake", "A lake is surrounded by land.")
-OCEAN = answered(
-    [LAKE, SALT, RIVERS],
-    ("Rivers bring minerals.", [quoting(RIVERS, "Rivers carry minerals to the sea.")]),
-    (
-        "The ocean keeps the salt they bring.",
-        [quoting(SALT, "The ocean holds most of it."), quoting(RIVERS, "minerals to the sea")],
-    ),
-    ("Whales drink it.", []),
-)
 
 
 class TestRealAnswers:
@@ -360,50 +248,6 @@ class TestEvidence:
         expect(page.locator("#result a")).to_have_count(0)
 
 
-class TestKeyboardAndScreenReader:
-    def test_everything_can_be_done_from_the_keyboard(self, page: Page) -> None:
-        reply_with(page, events(OCEAN))
-        expect(page.get_by_label("Your question")).to_be_focused()
-        page.keyboard.type("Why is the ocean salty?")
-        page.keyboard.press("Enter")
-        expect_state(page, "done")
-        page.keyboard.press("Tab")
-        expect(page.get_by_role("button", name="Ask", exact=True)).to_be_focused()
-        page.keyboard.press("Tab")
-        citation = page.locator(".cite").first
-        expect(citation).to_be_focused()
-        expect(citation).to_have_attribute("aria-expanded", "false")
-        page.keyboard.press("Enter")
-        expect(citation).to_have_attribute("aria-expanded", "true")
-        expect(page.locator("#evidence-title")).to_be_focused()
-        page.keyboard.press("Tab")
-        expect(page.get_by_role("button", name="Close the evidence")).to_be_focused()
-        page.keyboard.press("Tab")
-        expect(page.locator("#evidence").get_by_role("link", name="River")).to_be_focused()
-        page.keyboard.press("Escape")
-        expect(page.locator("#evidence")).to_be_hidden()
-        expect(citation).to_be_focused()
-
-    def test_the_focus_moves_on_from_a_button_that_goes(self, page: Page) -> None:
-        reply_with(page, events(OCEAN))
-        page.get_by_role("button", name="How do vaccines work?").press("Enter")
-        expect_state(page, "done")
-        expect(page.get_by_role("heading", level=1)).to_be_focused()
-
-    def test_each_sentence_is_announced_once(self, page: Page) -> None:
-        page.evaluate("""() => {
-            window.added = [];
-            const answer = document.getElementById("answer");
-            const keep = (node) => node.closest?.(".sentence") && window.added.push(node);
-            new MutationObserver((changes) => changes.forEach((c) => c.addedNodes.forEach(keep)))
-                .observe(answer, { childList: true, subtree: true });
-        }""")
-        expect(page.locator("#answer")).to_have_attribute("aria-live", "polite")
-        ask_and_wait(page, OCEAN)
-        assert page.evaluate("() => window.added.length") == len(OCEAN.sentences)
-        expect(page.locator("#announcer")).to_contain_text("The answer is finished.")
-
-
 class TestFailures:
     def test_a_question_that_the_corpus_says_nothing_about_gets_a_calm_notice(
         self, page: Page
@@ -501,49 +345,3 @@ class TestFailures:
             [stream(sent, newline), size],
         )
         assert read == json.loads(json.dumps(sent))
-
-
-class TestLooks:
-    def test_a_phone_never_scrolls_sideways(self, open_page: OpenPage) -> None:
-        page = open_page(width=360)
-        assert not has_sideways_scroll(page)
-        long = passage("L" * 80, "Donaudampfschifffahrtsgesellschaft" * 9)
-        evidence = quoting(long, long.text[30:300])
-        answer = answered([long, SALT], ("W" * 300, [evidence]), ("No " + "w" * 24, []))
-        reply_with(page, events(answer))
-        ask(page, "Q" * 200)
-        expect_state(page, "done")
-        assert not has_sideways_scroll(page)
-        page.locator(".cite").first.click()
-        expect(page.locator("#evidence")).to_be_in_viewport()
-        assert not has_sideways_scroll(page)
-
-    def test_an_open_panel_does_not_cover_its_sentence_on_a_phone(
-        self, open_page: OpenPage
-    ) -> None:
-        page = open_page(width=360)
-        parts = [
-            (f"Rivers bring minerals, part {i}.", [quoting(RIVERS, "Rivers")]) for i in range(40)
-        ]
-        ask_and_wait(page, answered([RIVERS], *parts))
-        last = page.locator(".sentence").last
-        last.evaluate("(node) => scrollBy(0, node.getBoundingClientRect().bottom - innerHeight)")
-        click_first_word(page, last)
-        sentence, panel = last.bounding_box(), page.locator("#evidence").bounding_box()
-        assert sentence
-        assert panel
-        assert sentence["y"] + sentence["height"] <= panel["y"]
-
-    def test_the_dark_scheme_is_dark(self, open_page: OpenPage) -> None:
-        brightness = """() => {
-            const colour = getComputedStyle(document.documentElement).backgroundColor;
-            return Math.max(...colour.match(/\\d+/g).slice(0, 3).map(Number));
-        }"""
-        assert open_page(scheme="light").evaluate(brightness) > 230
-        assert open_page(scheme="dark").evaluate(brightness) < 50
-
-    def test_nothing_moves_for_those_who_asked_for_stillness(self, open_page: OpenPage) -> None:
-        page = open_page(still=True)
-        ask_and_wait(page, OCEAN)
-        page.locator(".cite").first.click()
-        assert page.evaluate("() => document.getAnimations().length") == 0
