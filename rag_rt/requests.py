@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rag_rt.errors import InvalidRequest
-from retriever.searching import MAX_PASSAGES
+from retriever.passages import MAX_PASSAGES
 
 MAX_QUESTION = 2000  # characters; the longest of 3,900 ELI5 questions has 300
 MAX_TOKENS = 1024

@@ -43,6 +43,8 @@ class Hit:
     rank: int
 
 
+MAX_PASSAGES = 50  # hits a query may ask for
+
 _SCHEMA = pa.schema(
     {
         "id": pa.string(),

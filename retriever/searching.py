@@ -3,9 +3,7 @@
 from retriever.encoders import Encoder
 from retriever.errors import QueryError
 from retriever.index import Index
-from retriever.passages import Hit
-
-MAX_PASSAGES = 50
+from retriever.passages import MAX_PASSAGES, Hit
 
 
 class Retriever:

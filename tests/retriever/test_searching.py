@@ -10,7 +10,8 @@ from retriever import starter_pack
 from retriever.encoders import Encoder
 from retriever.errors import ArtefactMismatch, QueryError
 from retriever.index import Index
-from retriever.searching import MAX_PASSAGES, Retriever
+from retriever.passages import MAX_PASSAGES
+from retriever.searching import Retriever
 
 
 @pytest.fixture(scope="module")
