@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag_rt import requests
 from rag_rt.requests import Request
-from retriever.searching import MAX_PASSAGES
+from retriever.passages import MAX_PASSAGES
 
 
 class AnswerRequest(BaseModel):
