@@ -55,6 +55,10 @@ def test_exact_match(guess: str, gold: str, match: int) -> None:
     assert exact_match_and_f1(guess, [gold])[0] == match
 
 
+def test_lone_surrogates_which_json_can_hold_are_characters() -> None:
+    assert normalised("The \ud800 B.") == "\ud800 b"
+
+
 def test_an_f1_of_nothing_is_an_integer() -> None:
     assert repr(exact_match_and_f1("x", ["y"])[1]) == "0"
 

@@ -167,6 +167,16 @@ def test_a_record_that_kills_the_official_scorer_is_scored_and_named(
     assert "RecursionError" in run("score", guess, gold).stdout
 
 
+def test_ids_and_sources_may_hold_lone_surrogates(write_records: WriteRecords) -> None:
+    name = " \ud800"
+    meta = {"source": name}
+    gold = [{"id": name, "input": name, "output": [{"answer": name}], "meta": meta}]
+    paths = write_records("guess.jsonl", gold), write_records("gold.jsonl", gold)
+    assert report("score", *paths)["derived_sources"] == {name: 1}
+    assert run("score", *paths).exit_code == 0
+    assert_refused(run("score", *paths, "--strict"), 2, "line 1")
+
+
 def test_files_without_records_give_integers_and_no_intervals(write_records: WriteRecords) -> None:
     empty = write_records("empty.jsonl", [])
     found = report("score", empty, empty)
