@@ -8,6 +8,7 @@ import typer
 
 from eval.run_kilt import app as eval_app
 from rag_rt.failures import exit_codes
+from rag_rt.model_commands import convert, generate
 from rag_rt.requests import Request
 from rag_rt.settings import load_settings
 
@@ -19,6 +20,8 @@ app = typer.Typer(
 index_app = typer.Typer(no_args_is_help=True, help="Build and inspect indexes.")
 app.add_typer(index_app, name="index")
 app.add_typer(eval_app, name="eval")
+app.command()(convert)
+app.command()(generate)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -24,6 +24,34 @@ def neighbourhoods(x: Tensor, block: int, before: int, after: int) -> Tensor:
     return padded.unfold(2, before + block + after, block).mT
 
 
+def causal_blocks(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    query_block: int,
+    flange: int,
+    relative: RelativeTables | None = None,
+) -> Tensor:
+    """Causal `local_attention` of some blocks, given the keys before them.
+
+    Args:
+        q: (B, H, L, D), already scaled; L is a multiple of `query_block`.
+        k: (B, H, F+L, D); keys of zero value are hidden.
+        v: (B, H, F+L, D).
+        query_block: Q.
+        flange: F.
+        relative: tables of relative positions.
+
+    Returns:
+        (B, H, L, D).
+    """
+    blocks = torch.unflatten(q, 2, (-1, query_block))  # (B, H, N, Q, D)
+    keys, values = (x.unfold(2, flange + query_block, query_block).mT for x in (k, v))
+    hidden = zero_rows(values).unsqueeze(-2) | later_keys(query_block, keys.shape[-2], q.device)
+    return attend(blocks, keys, values, hidden, relative).flatten(2, 3)
+
+
 def local_attention(
     q: Tensor,
     k: Tensor,

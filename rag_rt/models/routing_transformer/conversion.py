@@ -1,0 +1,219 @@
+"""From a published TensorFlow checkpoint to a directory that transformers loads.
+
+Variables are read one by one and written in shards, so that memory holds one shard, not a model.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import GenerationConfig
+
+from rag_rt.models.routing_transformer.checkpoints import TensorFlowCheckpoint, Variables
+from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
+from rag_rt.models.routing_transformer.errors import CheckpointError
+from rag_rt.models.routing_transformer.modeling import RoutingTransformerForCausalLM
+from rag_rt.models.routing_transformer.naming import Target, ffn_layer, is_ignored, target_of
+from rag_rt.models.routing_transformer.tokenization import RoutingTransformerTokenizer
+from retriever.artefacts import exclusive, replace_directory, seal, verified_manifest
+
+KIND = "model"
+VERSION = 1
+REMEDY = "'rag-rt convert'"
+# The embedding of the published models alone has 0.4 GB; a shard holds at least one tensor.
+SHARD_BYTES = 512 << 20
+_EMBEDDING = "embeddings/embedding"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which tensor of the model each variable is, and the configuration that they fit."""
+
+    config: RoutingTransformerConfig
+    targets: dict[str, Target]  # variable: tensor
+    ignored: list[str]
+
+
+def assign(
+    variables: Variables, hparams: Mapping[str, Any] | Path | str, **overrides: Any
+) -> Assignment:
+    """Account for every variable of a checkpoint.
+
+    The vocabulary's size and the kind of feed-forward layer are read from the variables: the
+    official program does not keep the first in its hyperparameters, and published `hparams.json`
+    files contradict each other about the second (SPEC §2).
+
+    Raises:
+        HyperparameterError: the hyperparameters are out of bounds or contradict each other.
+        CheckpointError: a variable is unknown, is missing or has another shape than the
+            hyperparameters ask for; all that are concerned are named.
+    """
+    names = [name for name in variables.shapes if not is_ignored(name)]
+    embedding = next((name for name in names if name.endswith(_EMBEDDING)), None)
+    if embedding is None:
+        raise CheckpointError(
+            f"the checkpoint has no variable that ends with '{_EMBEDDING}', so it is not one of a "
+            "Routing Transformer"
+        )
+    read = {"vocab_size": variables.shapes[embedding][0], "ffn_layer": ffn_layer(names)}
+    config = RoutingTransformerConfig.from_hparams(hparams, **{**read, **overrides})
+    encoder_decoder = config.num_encoder_layers > 0
+    targets = {name: target_of(name, encoder_decoder=encoder_decoder) for name in names}
+    _check(config, variables, targets)
+    return Assignment(config, targets, sorted(set(variables.shapes) - set(names)))
+
+
+def load_model(
+    variables: Variables, hparams: Mapping[str, Any] | Path | str, **overrides: Any
+) -> RoutingTransformerForCausalLM:
+    """The model of a checkpoint, in memory and in evaluation mode.
+
+    Raises:
+        HyperparameterError: as `assign`.
+        CheckpointError: as `assign`.
+    """
+    assignment = assign(variables, hparams, **overrides)
+    with torch.device("meta"):  # no weights twice in memory
+        model = RoutingTransformerForCausalLM(assignment.config)
+    state = {target.name: tensor for target, tensor in _tensors(variables, assignment)}
+    model.load_state_dict(state, assign=True)
+    model.train(False)
+    return model
+
+
+def convert(
+    checkpoint: Path | str,
+    hparams: Path | str,
+    vocabulary: Path | str,
+    directory: Path,
+    *,
+    variables: Variables | None = None,
+    progress: Progress | None = None,
+) -> Assignment:
+    """Write a model directory: configuration, safetensors, tokenizer, manifest.
+
+    Args:
+        checkpoint: for example `model.ckpt-100000`, without an ending.
+        hparams: the checkpoint's `hparams.json`.
+        vocabulary: its subword file.
+        directory: where to write; what is there is replaced once the new one is whole.
+        variables: the checkpoint's variables, where it is not to be read by TensorFlow.
+        progress: called with the number of variables written, and of all.
+
+    Raises:
+        HyperparameterError: as `assign`.
+        CheckpointError: as `assign`.
+        BuildInProgress: another process writes the same directory.
+    """
+    variables = variables or TensorFlowCheckpoint(checkpoint)
+    assignment = assign(variables, hparams)
+    with exclusive(directory):
+        work = directory.with_name(f"{directory.name}.partial")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        _write_shards(work, variables, assignment, progress)
+        config = assignment.config
+        config.architectures = [RoutingTransformerForCausalLM.__name__]
+        config.dtype = torch.float32
+        config.save_pretrained(work)
+        GenerationConfig.from_model_config(config).save_pretrained(work)
+        RoutingTransformerTokenizer(str(vocabulary)).save_pretrained(work)
+        seal(
+            work,
+            kind=KIND,
+            version=VERSION,
+            settings={"model": "routing_transformer", "checkpoint": Path(checkpoint).name},
+            counts={"variables": len(assignment.targets), "ignored": len(assignment.ignored)},
+        )
+        replace_directory(work, directory)
+    return assignment
+
+
+def verify(variables: Variables, assignment: Assignment, directory: Path) -> None:
+    """Compare a written directory with the checkpoint, byte by byte.
+
+    Raises:
+        ArtefactError: the directory is not what was written.
+        CheckpointError: a tensor differs from its variable.
+    """
+    verified_manifest(directory, kind=KIND, version=VERSION, remedy=REMEDY)
+    index = json.loads((directory / "model.safetensors.index.json").read_bytes())["weight_map"]
+    for target, expected in _tensors(variables, assignment):
+        with safe_open(directory / index[target.name], framework="pt") as shard:
+            if not torch.equal(shard.get_tensor(target.name), expected):
+                raise CheckpointError(
+                    f"{target.name} in {directory} differs from the checkpoint; convert it anew "
+                    f"with {REMEDY}"
+                )
+
+
+def _check(
+    config: RoutingTransformerConfig, variables: Variables, targets: dict[str, Target]
+) -> None:
+    with torch.device("meta"):
+        expected = {
+            name: tuple(tensor.shape)
+            for name, tensor in RoutingTransformerForCausalLM(config).state_dict().items()
+        }
+    problems = []
+    found: dict[str, tuple[int, ...]] = {}
+    for variable, target in targets.items():
+        shape = variables.shapes[variable]
+        shape = shape[::-1] if target.transposed else shape
+        found[target.name] = shape
+        if target.name not in expected:
+            problems.append(f"{variable}: the hyperparameters ask for no such variable")
+        elif shape != expected[target.name]:
+            problems.append(
+                f"{variable}: the hyperparameters ask for the shape "
+                f"{expected[target.name]} of {target.name}, found {shape}"
+            )
+    problems += [f"{name}: missing" for name in expected if name not in found]
+    if problems:
+        listed = "\n  ".join(problems)
+        raise CheckpointError(
+            f"the checkpoint and its hyperparameters do not fit; use the hparams.json that lies "
+            f"beside the checkpoint:\n  {listed}"
+        )
+
+
+def _tensors(variables: Variables, assignment: Assignment) -> Iterator[tuple[Target, Tensor]]:
+    for variable, target in assignment.targets.items():
+        tensor = torch.from_numpy(variables.read(variable))
+        yield target, tensor.T.contiguous() if target.transposed else tensor
+
+
+def _write_shards(
+    work: Path, variables: Variables, assignment: Assignment, progress: Progress | None
+) -> None:
+    weight_map: dict[str, str] = {}
+    shard: dict[str, Tensor] = {}
+    total = size = number = 0
+
+    def flush() -> None:
+        nonlocal shard, size, number
+        number += 1
+        name = f"model-{number:05}.safetensors"
+        save_file(shard, work / name, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(shard, name))
+        shard, size = {}, 0
+
+    for done, (target, tensor) in enumerate(_tensors(variables, assignment), 1):
+        if shard and size + tensor.nbytes > SHARD_BYTES:
+            flush()
+        shard[target.name] = tensor
+        size += tensor.nbytes
+        total += tensor.nbytes
+        if progress is not None:
+            progress(done, len(assignment.targets))
+    flush()
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (work / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True))
