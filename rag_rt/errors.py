@@ -5,7 +5,8 @@ RagRtError
 ├── InvalidRequest    a question or one of its options is out of bounds; `field` names which
 ├── GeneratorError    a generator cannot be loaded
 ├── PromptTooLong     a prompt does not fit the generator's context
-└── ServingError      the service cannot listen where it is told to
+├── ServingError      the service cannot listen where it is told to
+└── RoutingTransformerError   (rag_rt.models.routing_transformer.errors, with a tree of its own)
 """
 
 

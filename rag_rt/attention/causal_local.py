@@ -20,7 +20,6 @@ def local_chunk(
     v: Tensor,
     rings: tuple[Tensor, Tensor],
     length: Tensor,
-    added: Tensor,
     *,
     query_block: int,
     flange: int,
@@ -29,12 +28,11 @@ def local_chunk(
     """Attention of the positions that follow the remembered ones.
 
     Args:
-        q: (B, H, L, D), already scaled; of each row the first `added` count.
+        q: (B, H, L, D), already scaled.
         k: (B, H, L, D).
         v: (B, H, L, D).
         rings: keys and values (B, H, F+Q, D) of the positions before.
         length: (B), how many positions each row has in the rings.
-        added: (B), how many are new.
         query_block: Q.
         flange: F.
         relative: tables of relative positions.
@@ -51,7 +49,7 @@ def local_chunk(
     new = position - length.unsqueeze(-1)
     source = torch.where(new < 0, position % slots, slots + new)
     nothing = slots + q.shape[2]
-    source = source.masked_fill((position < 0) | (new >= added.unsqueeze(-1)), nothing)
+    source = source.masked_fill((position < 0) | (new >= q.shape[2]), nothing)
     keys, values = (
         rows_at(pad(torch.cat([ring, x], 2), (0, 0, 0, 1)), source[:, None])
         for ring, x in zip(rings, (k, v), strict=True)

@@ -65,7 +65,7 @@ class LocalMemory:
             rings = (self.keys, self.values)
             return local_step(q, rings, length + 1, relative=relative, **shape)
         rings = (self.keys, self.values)
-        out = local_chunk(q, k, v, rings, length, added, relative=relative, **shape)
+        out = local_chunk(q, k, v, rings, length, relative=relative, **shape)
         counts = (length[:, None], added[:, None])  # the same for all heads
         self.keys, self.values = extended(self.keys, k, *counts), extended(self.values, v, *counts)
         return out
@@ -100,7 +100,7 @@ class ClusterMemory:
         columns = torch.arange(q.shape[2], device=q.device)
         position = length.unsqueeze(-1) + columns  # (B, L)
         real = columns < added.unsqueeze(-1)
-        scores = cluster_scores(q, heads.means).masked_fill(~real[:, None, None], -torch.inf)
+        scores = cluster_scores(q, heads.means)
         longest = int(length.max())
         member = admitted(scores, self.scores[..., :longest], position, heads.window, horizon)
         member &= real[:, None, None]

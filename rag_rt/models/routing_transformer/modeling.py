@@ -179,6 +179,10 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
 
+    def _prepare_attention_mask_for_generation(self, inputs_tensor: Tensor, *_: Any) -> LongTensor:
+        """Read every id of a prompt without a mask: PAD is an ordinary token (SPEC §0.10)."""
+        return cast("LongTensor", torch.ones_like(inputs_tensor, dtype=torch.long))
+
     def _prepare_cache_for_generation(
         self,
         generation_config: GenerationConfig,

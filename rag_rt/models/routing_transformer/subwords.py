@@ -95,7 +95,7 @@ class SubwordEncoder:
     def _escaped(self, run: str) -> str:
         escaped = run.replace("\\", "\\\\").replace("_", "\\u")
         alphabet = self._alphabet
-        return "".join(c if c in alphabet and c != "\n" else f"\\{ord(c)};" for c in escaped) + "_"
+        return "".join(c if c in alphabet else f"\\{ord(c)};" for c in escaped) + "_"
 
 
 def _unescaped(run: str) -> str:

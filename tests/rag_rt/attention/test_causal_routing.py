@@ -29,6 +29,12 @@ def test_admission_does_not_depend_on_how_positions_arrive(
     assert torch.equal(whole[..., -1:], last)
 
 
+def test_the_first_position_joins_every_cluster() -> None:
+    scores = torch.randn(1, 2, 3, 1)
+    position = torch.zeros(1, 1, dtype=torch.long)
+    assert admitted(scores, scores[..., :0], position, 1, 1000).all()
+
+
 @given(lengths)
 def test_clusters_of_the_whole_text_admit_every_position(length: int) -> None:
     scores = torch.randn(1, 2, 3, length)

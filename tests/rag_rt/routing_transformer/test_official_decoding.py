@@ -19,14 +19,31 @@ Find = Callable[[str], Recorded]
 NO_IDS = torch.LongTensor()
 
 
-def test_greedy_decoding_gives_the_official_ids(recorded: Find) -> None:
+def test_greedy_decoding_gives_the_official_ids_by_the_official_logits(recorded: Find) -> None:
     fixture = recorded("k1_decode_greedy_prefix")
     model: Any = fixture.model()
     model.config.decoding = "exact"
-    ids = model.generate(
-        fixture.tensor("prefix").long(), max_new_tokens=48, do_sample=False, eos_token_id=None
+    found = model.generate(
+        fixture.tensor("prefix").long(),
+        max_new_tokens=48,
+        do_sample=False,
+        eos_token_id=None,
+        output_logits=True,
+        return_dict_in_generate=True,
     )
-    assert ids[0].tolist() == fixture.arrays["outputs"].tolist()
+    assert found.sequences[0].tolist() == fixture.arrays["outputs"].tolist()
+    difference = torch.cat(found.logits) - fixture.tensor("step_logits")
+    assert difference.abs().max() < 1e-5
+
+
+def test_a_mask_that_is_given_is_kept(recorded: Find) -> None:
+    model: Any = recorded("k1_decode_greedy_prefix").model()
+    ids = torch.arange(1, 21)[None]
+    padded = torch.nn.functional.pad(ids, (9, 0), value=3)
+    mask = torch.nn.functional.pad(torch.ones_like(ids), (9, 0))
+    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    found = model.generate(padded, attention_mask=mask, **options)
+    assert found[0, 29:].tolist() == model.generate(ids, **options)[0, 20:].tolist()
 
 
 def test_logits_of_each_step_are_those_of_the_zero_filled_sequence(recorded: Find) -> None:

@@ -1,11 +1,13 @@
 """The forward pass is the official program's, in every variant that was recorded."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rag_rt.models.routing_transformer.heads import Memory
 from tests.rag_rt.routing_transformer.recorded import TEACHER_FORCED, Recorded, SeenWindows
 
 Find = Callable[[str], Recorded]
@@ -52,6 +54,17 @@ def test_the_training_loss_is_the_official_one(recorded: Find, name: str) -> Non
         loss = fixture.model().teacher_forced_loss(fixture.tensor("targets"), fixture.inputs)
     official = fixture.arrays["loss/training"] + fixture.arrays.get("loss/extra_loss", 0)
     assert float(loss) == pytest.approx(float(official), abs=1e-5)
+
+
+def test_equal_ids_tie_exactly_whatever_the_rounding_of_their_rows(recorded: Find) -> None:
+    routing: Any = recorded("t1_train_ema").model().decoder[1].self_attention.body.routing  # type: ignore[union-attr]
+    routing.window = 1
+    q = torch.randn(1, 2, 6, 8)
+    q[:, :, 3:] = q[:, :, :3] + 1e-6 * torch.randn(1, 2, 3, 8)  # the same three ids twice
+    first = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    with torch.inference_mode():
+        routed = routing(q, q, torch.randn(1, 2, 6, 8), Memory(first=first))
+    assert (routed.query_windows < 3).all()
 
 
 def test_a_later_token_changes_earlier_logits_of_a_routing_layer(recorded: Find) -> None:
