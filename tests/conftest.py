@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -98,6 +99,19 @@ def run_rag_rt(*arguments: str, **environment: str) -> "subprocess.CompletedProc
         timeout=120,
         env={**os.environ, **environment},
     )
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, which is soon full."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)  # its maps may still be open
 
 
 def make_hit(text: str, *, title: str = "Title", rank: int = 1, score: float = 0.9) -> Hit:

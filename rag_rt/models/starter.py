@@ -9,6 +9,7 @@ import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from rag_rt.models.saving import saving_weights
 from retriever import starter_pack
 from retriever.artefacts import (
     exclusive,
@@ -66,7 +67,8 @@ def prepare_starter_generator(models: Path) -> None:
                 dtype=torch.bfloat16,
                 quantization_config=GgufConfig(dequantize=True),
             )
-        model.save_pretrained(work)
+        with saving_weights():
+            model.save_pretrained(work)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(work)
         counts = {"parameters": model.num_parameters()}
         seal(work, kind=KIND, version=VERSION, settings=_settings(), counts=counts)

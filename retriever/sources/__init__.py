@@ -41,9 +41,10 @@ def open_source(name: str, path: Path | None = None) -> Source:
         )
     if name == "kilt":
         if path is None or not path.is_file():
+            found = "none is named" if path is None else f"there is none at {path}"
             raise SourceError(
-                f"the source 'kilt' reads a KILT knowledge source (JSON lines, plain or .xz), and "
-                f"there is no file at {path}; name one, for example "
+                "the source 'kilt' reads a KILT knowledge source, a file of JSON lines, plain or "
+                f".xz, and {found}; name one, for example "
                 "'rag-rt index build --source kilt kilt_knowledgesource.json --out DIR'"
             )
         return Source(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rag_rt.settings import Settings
-from tests.conftest import run_rag_rt
+from tests.conftest import run_rag_rt, small_disk
 
 
 def test_an_answer_is_printed_with_citations_and_sources() -> None:
@@ -116,6 +116,15 @@ def test_setup_mends_a_damaged_generator_and_leaves_whole_parts_alone(
     assert "Index ready: 12,373 passages" in mended.stderr
     assert weights.read_bytes() == whole
     assert (index / "vectors.faiss").stat().st_mtime_ns == before
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_model(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "100m") as disk:
+        run = run_rag_rt("setup", RAG_RT_HOME=str(disk))
+        assert run.returncode == 1
+        assert "Traceback" not in run.stderr
+        assert "the disk is full" in run.stderr
+        assert not (disk / "models" / "SmolLM2-135M-Instruct").exists()
 
 
 def test_index_info_says_what_the_index_holds(settings: Settings) -> None:

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from retriever.encoders import Encoder, Progress
 from retriever.errors import ArtefactDamaged, ArtefactMismatch, BuildInProgress, SourceError
 from retriever.index import Index
 from retriever.sources import open_source
+from tests.conftest import small_disk
 
 BUILDER = """
 import sys
@@ -24,6 +24,7 @@ from pathlib import Path
 from retriever import building
 from retriever.encoders import Encoder
 from retriever.sources import open_source
+from tests.conftest import small_disk
 building.CHUNK = 16
 source, encoder = open_source("kilt", Path(sys.argv[1])), Encoder("starter")
 print("ready", flush=True)
@@ -170,12 +171,7 @@ def test_a_corpus_without_text_is_an_error(tmp_path: Path, encoder: Encoder) -> 
 def test_a_full_disk_ends_a_build_that_can_go_on(
     tmp_path: Path, corpus: Path, encoder: Encoder
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_disk(tmp_path / "disk", "200k") as disk:
         source = open_source("kilt", corpus)
         with pytest.raises(OSError, match="No space left"):
             build_index(source, encoder, disk / "index")
@@ -186,5 +182,3 @@ def test_a_full_disk_ends_a_build_that_can_go_on(
         assert "Going on with a build that was stopped" in seen
         build_index(source, encoder, tmp_path / "undisturbed")
         assert digests(disk / "index") == digests(tmp_path / "undisturbed")
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # its maps may still be open

@@ -43,7 +43,7 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_an_unknown_format_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no file at"):
+    with pytest.raises(SourceError, match="there is none at"):
         open_source("kilt", tmp_path / "nothing.jsonl")
     with pytest.raises(SourceError, match="no source 'zim'"):
         open_source("zim", tmp_path)

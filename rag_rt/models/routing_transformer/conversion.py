@@ -22,6 +22,7 @@ from rag_rt.models.routing_transformer.errors import CheckpointError
 from rag_rt.models.routing_transformer.modeling import RoutingTransformerForCausalLM
 from rag_rt.models.routing_transformer.naming import Target, ffn_layer, is_ignored, target_of
 from rag_rt.models.routing_transformer.tokenization import RoutingTransformerTokenizer
+from rag_rt.models.saving import saving_weights
 from retriever.artefacts import exclusive, replace_directory, seal, verified_manifest
 
 KIND = "model"
@@ -202,7 +203,8 @@ def _write_shards(
         nonlocal shard, size, number
         number += 1
         name = f"model-{number:05}.safetensors"
-        save_file(shard, work / name, metadata={"format": "pt"})
+        with saving_weights():
+            save_file(shard, work / name, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(shard, name))
         shard, size = {}, 0
 
