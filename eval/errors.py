@@ -4,6 +4,8 @@ EvalError
 ├── UnreadableFile        a guess or gold file cannot be opened or read
 ├── OutputNotWritten      a result cannot be written
 ├── PartialMismatch       a stopped prediction was begun with other settings
+├── BadDetails            the details beside a guess file are broken
+├── NotDiagnosable        the files given do not hold what a diagnosis needs
 └── BadRecord             a line that the official scorer refuses or dies of
     ├── NotARecord            not one JSON object in UTF-8 on the line
     ├── BadId                 no id, or an id that stands twice
@@ -31,6 +33,20 @@ class OutputNotWritten(EvalError):
 
 class PartialMismatch(EvalError):
     """A stopped prediction was begun with other settings."""
+
+
+class BadDetails(EvalError):
+    """The details beside a guess file are broken."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        """Say where (`line` counts from 1) and what is wrong."""
+        super().__init__(
+            f"{path}, line {line}: {problem}; predict anew, or remove the file to go on without it"
+        )
+
+
+class NotDiagnosable(EvalError):
+    """The files given do not hold what a diagnosis needs."""
 
 
 class BadRecord(EvalError):
