@@ -82,7 +82,7 @@ class Remarks:
         """
         self._note(guess, _guess_oddities(guess))
         self._note(gold, _gold_oddities(gold))
-        if source := _derived_source(gold):
+        if source := derived_source(gold):
             self.derived_sources[source] += 1
 
     def _note(self, record: Record, oddities: Iterable[Oddity]) -> None:
@@ -95,7 +95,7 @@ class Remarks:
             self._findings.setdefault(key, Finding(oddity, first)).count += 1
 
 
-def _derived_source(gold: Record) -> str | None:
+def derived_source(gold: Record) -> str | None:
     """The `meta.source` of a gold record; the records of KILT's own files have none."""
     meta = gold.data.get("meta")
     source = meta.get("source") if isinstance(meta, dict) else None

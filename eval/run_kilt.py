@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eval import score_command
+from eval import diagnose_command, score_command
 from eval.score_command import exit_codes
 from rag_rt import failures
 from rag_rt.requests import Request
@@ -55,6 +55,7 @@ def predict(
 
 
 score_command.register(app)
+diagnose_command.register(app)
 
 if __name__ == "__main__":
     with failures.exit_codes("run_kilt.py"):

@@ -31,7 +31,7 @@ from eval.significance import (
 
 DERIVED_NOTE = "derived data, not official KILT"
 # A report names the commonest sources of its gold records, however many there are.
-_SOURCES_NAMED = 10
+SOURCES_NAMED = 10
 # Figures that `eval_retrieval` prints and `eval_downstream` leaves out.
 _PAGE_FIGURES = ("precision@1", "precision@5", "success_rate@5")
 
@@ -49,7 +49,7 @@ def score_report(
     values = array("d")
     with ExitStack() as stack:
         files = stack.enter_context(AlignedFiles(guess, gold))
-        lines = stack.enter_context(_written_whole(per_record)) if per_record else None
+        lines = stack.enter_context(written_whole(per_record)) if per_record else None
         scorer = Scorer(files, strict=strict)
         for record in progress(scorer, len(files)):
             values.extend(record.score.official())
@@ -176,14 +176,14 @@ def _remarks(remarks: Sequence[Remarks]) -> dict[str, Any]:
         )
     return {
         "note": DERIVED_NOTE if sources else None,
-        "derived_sources": dict(sources.most_common(_SOURCES_NAMED)),
+        "derived_sources": dict(sources.most_common(SOURCES_NAMED)),
         "official_would_crash": deadly,
         "warnings": warnings,
     }
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[IO[bytes]]:
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name once all of it is written."""
     from retriever.artefacts import atomic_write
 

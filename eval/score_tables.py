@@ -1,9 +1,8 @@
 """What `score` and `compare` print for people: tables, remarks, progress."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -13,10 +12,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
-from rich.text import Text
 
-Report = Mapping[str, Any]
+from eval import printing
+from eval.printing import Report
+
 T = TypeVar("T")
 
 _ROUGE_SCORE_NAMES = {
@@ -45,9 +44,9 @@ def progress(records: Iterable[T], total: int) -> Iterator[T]:
 
 def print_scores(report: Report) -> None:
     """Print the report of `score`: official figures, then, apart from them, the others."""
-    console = _console()
+    console = printing.console()
     intervals = report["intervals"]
-    title = _marked("KILT figures of the official scorer", report)
+    title = printing.marked("KILT figures of the official scorer", report)
     _print_figures(console, title, _flat(report["official"]), intervals["figures"])
     title = "Figures of the official eval_retrieval beside them"
     _print_figures(console, title, report["eval_retrieval"], intervals["figures"])
@@ -55,7 +54,7 @@ def print_scores(report: Report) -> None:
         title = "Not official: the rouge-score package, not comparable with rougel"
         _print_figures(console, title, google, intervals["figures"])
     counts = report["counts"]
-    _say(
+    printing.say(
         console,
         f"Gold records: {counts['records']}; with an empty guess: {counts['empty_guesses']}; with "
         f"R-precision 1, and so in the KILT figures: {counts['kilt_counted']}. "
@@ -67,32 +66,32 @@ def print_scores(report: Report) -> None:
 
 def print_retrieval(report: Report) -> None:
     """Print the report of `score --retrieval-only`."""
-    console = _console()
-    title = _marked("Figures of the official eval_retrieval", report)
+    console = printing.console()
+    title = printing.marked("Figures of the official eval_retrieval", report)
     _print_figures(console, title, report["official"]["retrieval"], {})
     _print_remarks(console, report)
 
 
 def print_comparison(report: Report) -> None:
     """Print the report of `compare`."""
-    console = _console()
-    title = _marked("KILT figures of the official scorer, in percent", report)
-    _say(console, title, "bold")
-    table = _table(("a", "b", "b - a", "interval", "p", "b wins"))
+    console = printing.console()
+    title = printing.marked("KILT figures of the official scorer, in percent", report)
+    printing.say(console, title, "bold")
+    table = printing.table(("a", "b", "b - a", "interval", "p", "b wins"))
     figures = {side: _flat(official) for side, official in report["official"].items()}
     for name, row in report["differences"].items():
         table.add_row(
             name,
-            _percent(figures["a"][name]),
-            _percent(figures["b"][name]),
+            printing.percent(figures["a"][name]),
+            printing.percent(figures["b"][name]),
             f"{100 * row['difference']:+.2f}",
-            _interval(row["interval"]),
+            printing.interval(row["interval"]),
             f"{row['p_value']:.4f}",
             f"{row['better']}:{row['worse']}",
         )
     console.print(table)
     method = report["method"]
-    _say(
+    printing.say(
         console,
         f"Questions: {report['counts']['records']}. Interval of b - a: {method['level']:.0%}, "
         f"{method['interval']}. p: {method['p_value']}, {method['permutations']} draws. "
@@ -105,53 +104,21 @@ def _print_figures(
     console: Console, title: str, figures: Mapping[str, float], intervals: Mapping[str, Any]
 ) -> None:
     heads = ("percent", "interval", "in full") if intervals else ("percent", "in full")
-    _say(console, title, "bold")
-    table = _table(heads)
+    printing.say(console, title, "bold")
+    table = printing.table(heads)
     for name, value in figures.items():
-        cells = [_percent(value), repr(value)]
+        cells = [printing.percent(value), repr(value)]
         if intervals:
-            cells.insert(1, _interval(intervals[name]))
+            cells.insert(1, printing.interval(intervals[name]))
         table.add_row(_ROUGE_SCORE_NAMES.get(name, name), *cells)
     console.print(table)
 
 
 def _print_remarks(console: Console, report: Report) -> None:
-    if report["note"]:
-        sources = ", ".join(f"{name} ({n})" for name, n in report["derived_sources"].items())
-        _say(console, f"Note: {report['note']}. Sources of the gold records: {sources}.")
+    printing.print_sources(console, report)
     for warning in report["warnings"]:
-        _say(console, f"Warning: {warning}")
-
-
-def _console() -> Console:
-    return Console(highlight=False)
-
-
-def _say(console: Console, line: str, style: str = "") -> None:
-    # Ids may hold lone surrogates, which no terminal takes.
-    console.print(Text(line.encode(errors="replace").decode(), style), soft_wrap=True)
+        printing.say(console, f"Warning: {warning}")
 
 
 def _flat(official: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: value for section in official.values() for name, value in section.items()}
-
-
-def _marked(title: str, report: Report) -> str:
-    """Say in the title itself that figures are over data that KILT did not publish."""
-    return f"{title} ({report['note']})" if report["note"] else title
-
-
-def _table(heads: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("figure", no_wrap=True)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    return table
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "none" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
