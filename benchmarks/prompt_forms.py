@@ -49,7 +49,7 @@ class QuestionAlone:
 def main() -> None:
     settings = load_settings()
     answerer = Answerer.from_settings(settings)
-    encoder = answerer.retriever.encoder
+    encoder = answerer.encoder
     print(f"{len(QUESTIONS)} questions, {answerer.generator.name}, greedy; {machine()}\n")
     print("| form | similarity to source | supported | repeated 4-grams | cut | words | seconds |")
     print("|---|---|---|---|---|---|---|")

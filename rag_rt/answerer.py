@@ -2,7 +2,7 @@
 
 import time
 from collections import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -18,7 +18,7 @@ from rag_rt.prompting import INSTRUCTION_TOKENS, Prompt, PromptForm, form_for
 from rag_rt.requests import Request
 from rag_rt.settings import Settings
 from retriever import Hit
-from retriever.encoders import Encoder
+from retriever.encoders import DualEncoder, Encoder
 from retriever.index import Index
 from retriever.searching import Retriever
 from retriever.sentences import finished_spans, sentence_spans
@@ -68,16 +68,30 @@ class Answerer:
         generator: Generator,
         form: PromptForm,
         *,
-        min_relevance: float,
+        min_relevance: float | None,
     ) -> None:
+        """Join the parts of the road.
+
+        Args:
+            retriever: finds the passages.
+            generator: writes.
+            form: puts a question and its evidence to the generator.
+            min_relevance: the cosine from which the corpus covers a question; None answers always.
+        """
         self.retriever = retriever
+        self.encoder = _sentence_encoder(retriever.encoder)
         self.generator = generator
         self._form = form
-        self._min_relevance = min_relevance
+        # Other encoders give no cosine, and nobody has measured where their scores tell the two.
+        self._min_relevance = min_relevance if retriever.encoder.cosine else None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, *, check_coverage: bool = True) -> Self:
         """Load everything that answering takes.
+
+        Args:
+            settings: name the index, the encoder, the generator and the form of prompts.
+            check_coverage: whether to turn away what the corpus does not cover.
 
         Raises:
             RetrieverError, RagRtError: something is missing, damaged or does not fit together; the
@@ -85,18 +99,20 @@ class Answerer:
         """
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        encoder = Encoder(settings.encoder)
-        retriever = Retriever(Index(settings.index_directory), encoder)
+        retriever = Retriever(Index(settings.index_directory), Encoder(settings.encoder))
         generator = Generator.from_settings(settings)
         form = form_for(settings.prompt, generator.parameters)
-        return cls(retriever, generator, form, min_relevance=settings.min_relevance)
+        min_relevance = settings.min_relevance if check_coverage else None
+        return cls(retriever, generator, form, min_relevance=min_relevance)
 
     def answer(self, request: Request) -> Answer:
         """The whole answer to a question."""
-        for event in self.stream(request):
-            if isinstance(event, Finished):
-                return event.answer
-        raise AssertionError("a stream ends with Finished")
+        return _drained(self.stream(request))
+
+    def answer_from(self, request: Request, hits: Sequence[Hit]) -> Answer:
+        """The whole answer to a question from given passages, at least one."""
+        question = _plain(request.question)
+        return _drained(self._stream_from(request, question, tuple(hits), _Clock()))
 
     def stream(self, request: Request) -> EventStream:
         """The answer as it comes: `Retrieved`, then `Wrote` and `Grounded`, then `Finished`.
@@ -104,18 +120,23 @@ class Answerer:
         The texts of all `Wrote` make up the answer's text. Closing the generator stops the work.
         """
         clock = _Clock()
-        question = " ".join(request.question.split())
+        question = _plain(request.question)
         with clock.stage("retrieval"):
             hits = tuple(self.retriever.search(question, request.k))
         yield Retrieved(hits)
-        if not covers(question, hits, self._min_relevance):
+        yield from self._stream_from(request, question, hits, clock)
+
+    def _stream_from(
+        self, request: Request, question: str, hits: tuple[Hit, ...], clock: "_Clock"
+    ) -> Iterator[Event]:
+        floor = self._min_relevance
+        if floor is not None and not covers(question, hits, floor):
             yield from self._not_found(request, hits, clock)
             return
 
         with clock.stage("prompting"):
-            encoder = self.retriever.encoder
-            pool = EvidencePool.gather(question, hits, encoder)
-            grounder = Grounder(pool, encoder)
+            pool = EvidencePool.gather(question, hits, self.encoder)
+            grounder = Grounder(pool, self.encoder)
             generation = self.generator.generate(
                 self._prompt(pool, question, request), _sampling(request)
             )
@@ -171,6 +192,26 @@ class Answerer:
                 timings=clock.timings(),
             )
         )
+
+
+def _sentence_encoder(encoder: DualEncoder) -> Encoder:
+    """What compares sentences: the retriever's encoder if it encodes any text, else the starter's.
+
+    The threshold of grounding is one of cosines between sentences, which the encoders of questions
+    and passages do not give.
+    """
+    return encoder if isinstance(encoder, Encoder) else Encoder("starter")
+
+
+def _plain(question: str) -> str:
+    return " ".join(question.split())
+
+
+def _drained(events: Iterable[Event]) -> Answer:
+    for event in events:
+        if isinstance(event, Finished):
+            return event.answer
+    raise AssertionError("a stream ends with Finished")
 
 
 def _sampling(request: Request) -> Sampling:

@@ -23,7 +23,7 @@ from retriever.artefacts import (
     seal,
     verified_manifest,
 )
-from retriever.encoders import Encoder, Progress
+from retriever.encoders import DualEncoder, Progress
 from retriever.errors import ArtefactError, ArtefactMismatch, SourceError
 from retriever.index import KIND, PASSAGES, REMEDY, VECTORS, VERSION
 from retriever.passages import Passage, PassageStore
@@ -37,7 +37,7 @@ Report = Callable[[str], None]
 
 def build_index(
     source: Source,
-    encoder: Encoder,
+    encoder: DualEncoder,
     out: Path,
     *,
     replace: bool = False,
@@ -75,7 +75,7 @@ def build_index(
         return _build(source, encoder, out, settings, report, progress)
 
 
-def build_settings(source: Source, encoder: Encoder) -> dict[str, Any]:
+def build_settings(source: Source, encoder: DualEncoder) -> dict[str, Any]:
     """What an index depends on: two builds with equal settings end with equal bytes."""
     return {
         "source": source.name,
@@ -99,7 +99,7 @@ def _present(out: Path) -> Manifest | None:
 
 def _build(
     source: Source,
-    encoder: Encoder,
+    encoder: DualEncoder,
     out: Path,
     settings: dict[str, Any],
     report: Report,
@@ -148,7 +148,7 @@ def _passages_of(source: Source) -> Iterator[Passage]:
 
 def _encode(
     store: PassageStore,
-    encoder: Encoder,
+    encoder: DualEncoder,
     work: Path,
     report: Report,
     progress: Progress,

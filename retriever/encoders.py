@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,35 @@ MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained with (its sentence_bert_co
 BATCH = 32  # 185 passages a second, against 146 at 8 and 147 at 64 (2 cores, bfloat16)
 
 
+class DualEncoder(Protocol):
+    """Questions and passages into one space, where the inner product says how well they match."""
+
+    name: str
+    fingerprint: str
+    """Of what makes the passages' vectors: an index is built from one fingerprint."""
+    dimension: int
+    cosine: bool
+    """Whether vectors have length 1, so that their inner product is a cosine."""
+
+    def encode_questions(self, questions: Sequence[str]) -> Vectors:
+        """Vectors (N, D), float32, in the order of `questions`."""
+        ...
+
+    def encode_passages(
+        self, passages: Sequence[Passage], progress: Progress | None = None
+    ) -> Vectors:
+        """Vectors (N, D), float32, in the order of `passages`."""
+        ...
+
+
 class Encoder:
     """A sentence encoder: the mean of the last hidden states, scaled to length 1.
 
     Computes in bfloat16 where the processor multiplies it natively, else in float32; vectors are
     float32 either way.
     """
+
+    cosine = True
 
     def __init__(self, name: str) -> None:
         """Load an encoder.
@@ -69,6 +93,10 @@ class Encoder:
             if progress is not None:
                 progress(min(first + BATCH, len(order)), len(order))
         return vectors
+
+    def encode_questions(self, questions: Sequence[str]) -> Vectors:
+        """Unit vectors (N, D) of questions, encoded as any text."""
+        return self.encode(questions)
 
     def encode_passages(
         self, passages: Sequence[Passage], progress: Progress | None = None

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from retriever.artefacts import Manifest, verified_manifest
-from retriever.encoders import Encoder, Vectors
+from retriever.encoders import DualEncoder, Vectors
 from retriever.errors import ArtefactDamaged, ArtefactMismatch
 from retriever.passages import PassageStore
 
@@ -38,7 +38,7 @@ class Index:
                 f"{self._vectors.ntotal:,} vectors; make it anew with {REMEDY}"
             )
 
-    def require_encoder(self, encoder: Encoder) -> None:
+    def require_encoder(self, encoder: DualEncoder) -> None:
         """Refuse an encoder whose vectors cannot be compared with those of the index.
 
         Raises:
@@ -54,14 +54,14 @@ class Index:
             )
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, np.ndarray]:
-        """The `k` nearest passages of each query, best first.
+        """The `k` passages of greatest inner product with each query, best first.
 
         Args:
-            queries: unit vectors (Q, D).
+            queries: vectors (Q, D).
             k: at most this many; fewer where the index holds fewer passages.
 
         Returns:
-            cosines (Q, K) and passage rows (Q, K).
+            inner products (Q, K) and passage rows (Q, K).
         """
         k = min(k, len(self.passages))
         scores, rows = self._vectors.search(queries, k)

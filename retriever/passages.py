@@ -36,7 +36,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found for a query: `score` is the cosine to it, `rank` counts from 1."""
+    """A passage found for a query: `score` is the inner product with it, `rank` counts from 1."""
 
     passage: Passage
     score: float

@@ -1,15 +1,26 @@
 """Questions in, passages out."""
 
-from retriever.encoders import Encoder
+from collections.abc import Sequence
+from typing import Protocol
+
+from retriever.encoders import DualEncoder
 from retriever.errors import QueryError
 from retriever.index import Index
 from retriever.passages import MAX_PASSAGES, Hit
 
 
-class Retriever:
-    """Dense retrieval: the passages whose vectors are nearest to the question's."""
+class Searcher(Protocol):
+    """Whatever finds passages for questions."""
 
-    def __init__(self, index: Index, encoder: Encoder) -> None:
+    def search_batch(self, questions: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
+        """The `k` best passages of each question, best first; fewer where there are fewer."""
+        ...
+
+
+class Retriever:
+    """Dense retrieval: the passages whose vectors have the greatest product with the question's."""
+
+    def __init__(self, index: Index, encoder: DualEncoder) -> None:
         """Join an index with the encoder it was built with.
 
         Raises:
@@ -25,13 +36,27 @@ class Retriever:
         Raises:
             QueryError: the question is blank, or `k` is not between 1 and `MAX_PASSAGES`.
         """
-        if not question.strip():
+        return list(self.search_batch([question], k)[0])
+
+    def search_batch(self, questions: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
+        """See `Searcher`: one pass of the encoder and one of the index for all questions.
+
+        Raises:
+            QueryError: a question is blank, or `k` is not between 1 and `MAX_PASSAGES`.
+        """
+        if not all(question.strip() for question in questions):
             raise QueryError("the question is empty; ask something")
         if not 1 <= k <= MAX_PASSAGES:
             raise QueryError(f"k is {k}; it must be between 1 and {MAX_PASSAGES} passages")
-        scores, rows = self.index.search(self.encoder.encode([question]), k)
-        passages = self.index.passages.take(rows[0].tolist())
+        scores, rows = self.index.search(self.encoder.encode_questions(questions), k)
         return [
-            Hit(passage, float(score), rank)
-            for rank, (passage, score) in enumerate(zip(passages, scores[0], strict=True), start=1)
+            self._hits(row_scores, row)
+            for row_scores, row in zip(scores.tolist(), rows.tolist(), strict=True)
         ]
+
+    def _hits(self, scores: Sequence[float], rows: Sequence[int]) -> tuple[Hit, ...]:
+        passages = self.index.passages.take(rows)
+        return tuple(
+            Hit(passage, score, rank)
+            for rank, (passage, score) in enumerate(zip(passages, scores, strict=True), start=1)
+        )

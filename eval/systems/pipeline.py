@@ -1,0 +1,40 @@
+"""The pipeline itself, `rag_rt.answerer.Answerer`, as a reader: any causal language model.
+
+Answers are decoded one after the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.systems.system import Reading
+from rag_rt.answerer import Answerer
+from rag_rt.requests import Request
+from retriever import Hit
+
+
+class PipelineReader:
+    """Answers with sentences, evidence, usage and timings."""
+
+    def __init__(self, answerer: Answerer, *, max_tokens: int, seed: int) -> None:
+        self._answerer = answerer
+        self._max_tokens = max_tokens
+        self._seed = seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Reader`."""
+        return {
+            "generator": self._answerer.generator.name,
+            "max_tokens": self._max_tokens,
+            "seed": self._seed,
+        }
+
+    def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
+        """See `Reader`; greedy."""
+        return [
+            Reading.of(self._answerer.answer_from(self._request(question), hits))
+            for question, hits in zip(questions, passages, strict=True)
+        ]
+
+    def _request(self, question: str) -> Request:
+        return Request(question, max_tokens=self._max_tokens, seed=self._seed)

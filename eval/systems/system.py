@@ -1,0 +1,66 @@
+"""What a system is: passages for each question of a batch, then an answer to each from them.
+
+The two halves are apart so that the same reader can be given other passages:
+`system.with_searcher(RandomRetriever(system.searcher, seed))` puts random passages in the place of
+the retrieved ones, and nothing else changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+from rag_rt.answers import Answer, Sentence, Timings, Usage
+from retriever import Hit
+from retriever.searching import Searcher
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer and the passages it was given; None stands for what a reader does not tell."""
+
+    text: str
+    hits: tuple[Hit, ...]
+    sentences: tuple[Sentence, ...] | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """What the pipeline's answer holds."""
+        return cls(answer.text, answer.hits, answer.sentences, answer.usage, answer.timings)
+
+
+class Reader(Protocol):
+    """Writes answers from passages (KILT's word for the half of a system that is not retrieval)."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the answers depend on beside questions and passages: any JSON values."""
+        ...
+
+    def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
+        """Answer each question from its passages, best first; a closed book is given none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A reader and what finds its passages: None for a closed book. `k` passages a question."""
+
+    reader: Reader
+    searcher: Searcher | None
+    k: int
+
+    def answer_batch(self, questions: Sequence[str]) -> list[Reading]:
+        """An answer to each question, in order.
+
+        Raises:
+            RetrieverError, RagRtError: a question cannot be answered; the message says why.
+        """
+        if self.searcher is None:
+            return self.reader.read(questions, [()] * len(questions))
+        return self.reader.read(questions, self.searcher.search_batch(questions, self.k))
+
+    def with_searcher(self, searcher: Searcher) -> Self:
+        """The same system over other passages."""
+        return replace(self, searcher=searcher)
