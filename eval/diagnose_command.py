@@ -1,4 +1,4 @@
-"""The diagnoses: `bounds`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input."""
+"""The diagnoses: `bounds`, `ablate`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input."""
 
 import json
 from collections.abc import Callable
@@ -22,6 +22,7 @@ OutFile = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the diagnoses to a command line."""
     app.command("bounds")(bounds)
+    app.command("ablate")(ablate)
 
 
 def bounds(
@@ -43,6 +44,32 @@ def bounds(
         with bar("Scoring trivial answers") as progress:
             report = bounds_report(gold, train, seed=seed, progress=progress)
         _deliver(report, print_bounds, as_json=as_json, out=out)
+
+
+def ablate(
+    true: Annotated[
+        Path, typer.Argument(metavar="TRUE", help="Guesses written from the retrieved passages.")
+    ],
+    random: Annotated[
+        Path, typer.Argument(metavar="RANDOM", help="Guesses written from random passages.")
+    ],
+    gold: GoldFile,
+    as_json: AsJson = False,
+    out: OutFile = None,
+    seed: Seed = 0,
+) -> None:
+    """Are the answers using what was retrieved? Compare runs with true and with random passages.
+
+    Example: ablate guess.jsonl random.jsonl eli5-dev-kilt.jsonl
+    """
+    from eval.ablation import ablation_report
+    from eval.diagnose_tables import print_ablation
+    from rag_rt.terminal import bar
+
+    with exit_codes():
+        with bar("Comparing words") as progress:
+            report = ablation_report(true, random, gold, seed=seed, progress=progress)
+        _deliver(report, print_ablation, as_json=as_json, out=out)
 
 
 def _deliver(

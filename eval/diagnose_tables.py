@@ -1,5 +1,7 @@
 """What the diagnoses print for people."""
 
+from rich.console import Console
+
 from eval import printing
 from eval.printing import Report
 
@@ -10,6 +12,12 @@ _BOUNDS = {
     "random_train_ans_longest": "random longest",
     "longest_gold": "longest gold",
     "best_gold": "best gold",
+}
+
+_WRITERS = {
+    "true_answers": "answers from true passages",
+    "random_answers": "answers from random passages",
+    "gold_answers": "the first gold answer",
 }
 
 
@@ -42,6 +50,90 @@ def print_bounds(report: Report) -> None:
         printing.say(console, "Random training answers are left out: name a file with --train.")
     printing.say(console, _method(report))
     printing.print_sources(console, report)
+
+
+def print_ablation(report: Report) -> None:
+    """Print the report of `ablate`."""
+    console = printing.console()
+    _print_changes(console, report)
+    title = "Overlap of answers with passages, in percent"
+    printing.say(console, printing.marked(title, report), "bold")
+    heads = ("true passages", "random passages")
+    for measure, row in report["overlap"].items():
+        table = printing.table(heads, first=measure)
+        for writer, name in _WRITERS.items():
+            table.add_row(name, *(printing.percent(row[writer][key]) for key in ("true", "random")))
+        console.print(table)
+        change = row["change"]
+        printing.say(
+            console,
+            f"Random minus true passages, overlap with the true ones: {_signed(change)}, "
+            f"interval {printing.interval(change['interval'])}, p {change['p_value']:.4f}.",
+        )
+    printing.say(console, verdict(report), "bold")
+    counts = report["counts"]
+    rho = report["rougel_overlap_spearman"]
+    printing.say(
+        console,
+        f"Questions: {counts['records']}; with the same answer twice: {counts['equal_answers']}; "
+        f"with a page that both runs read: {counts['with_a_shared_page']}. Rank correlation of "
+        f"ROUGE-L and unigram overlap, true passages: {'none' if rho is None else f'{rho:.2f}'}.",
+    )
+    printing.print_sources(console, report)
+    for warning in report["warnings"]:
+        printing.say(console, f"Warning: {warning}")
+
+
+def verdict(report: Report) -> str:
+    """What the overlap of content words says, in one sentence."""
+    interval = report["overlap"]["content"]["change"]["interval"]
+    if interval[1] < 0:
+        return (
+            "The answers use what was retrieved: written from random passages, they hold less of "
+            "the true ones."
+        )
+    return (
+        "Not shown that the answers use what was retrieved: written from random passages, they "
+        "hold as much of the true ones, as far as these questions can tell."
+    )
+
+
+def _print_changes(console: Console, report: Report) -> None:
+    title = "Random instead of retrieved passages, in percent"
+    printing.say(console, printing.marked(title, report), "bold")
+    table = printing.table(("true", "random", "change", "interval", "p"))
+    figures = report["figures"]
+    official = {
+        side: {n: v for section in figures["official"][key].values() for n, v in section.items()}
+        for side, key in (("true", "a"), ("random", "b"))
+    }
+    for name, change in figures["differences"].items():
+        row = {**change, **{side: values[name] for side, values in official.items()}}
+        table.add_row(name, *_change_cells(row))
+    if supported := report["answers"].get("supported"):
+        table.add_row("sentences supported", *_change_cells(supported))
+    console.print(table)
+    words = report["answers"]["words"]
+    low, high = words["interval"]
+    printing.say(
+        console,
+        f"Words an answer: {words['true']:.1f} with true passages, {words['random']:.1f} with "
+        f"random ones; change {words['difference']:+.1f}, interval {low:.1f} to {high:.1f}.",
+    )
+
+
+def _change_cells(row: Report) -> tuple[str, ...]:
+    return (
+        printing.percent(row["true"]),
+        printing.percent(row["random"]),
+        _signed(row),
+        printing.interval(row["interval"]),
+        f"{row['p_value']:.4f}",
+    )
+
+
+def _signed(change: Report) -> str:
+    return f"{100 * change['difference']:+.2f}"
 
 
 def _pair(summary: Report | None) -> tuple[str, str]:
