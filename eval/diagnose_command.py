@@ -1,4 +1,7 @@
-"""The diagnoses: `bounds`, `ablate`. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input."""
+"""The diagnoses: do the answers deserve their score?
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or bad input.
+"""
 
 import json
 from collections.abc import Callable
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the diagnoses to a command line."""
     app.command("bounds")(bounds)
     app.command("ablate")(ablate)
+    app.command("overlap")(overlap)
 
 
 def bounds(
@@ -70,6 +74,49 @@ def ablate(
         with bar("Comparing words") as progress:
             report = ablation_report(true, random, gold, seed=seed, progress=progress)
         _deliver(report, print_ablation, as_json=as_json, out=out)
+
+
+def overlap(
+    gold: GoldFile,
+    train: Annotated[
+        Path, typer.Option("--train", metavar="FILE", help="Training questions, KILT JSON lines.")
+    ],
+    guess: Annotated[
+        Path | None,
+        typer.Option("--guess", metavar="FILE", help="Guesses to score with and without them."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Cosine from which a question counts as asked before."),
+    ] = None,
+    as_json: AsJson = False,
+    out: OutFile = None,
+    seed: Seed = 0,
+) -> None:
+    """Which questions does training ask already, and what do they do to the scores?
+
+    Example: overlap eli5-dev-kilt.jsonl --train eli5-train-kilt.jsonl --guess guess.jsonl
+    """
+    from eval.diagnose_tables import print_overlap
+    from eval.overlap import THRESHOLD, overlap_report
+    from rag_rt.settings import load_settings
+    from rag_rt.terminal import bar, waiting
+    from retriever.encoders import Encoder
+
+    with exit_codes():
+        with waiting("Loading the encoder"):
+            encoder = Encoder(load_settings().encoder)
+        with bar("Encoding questions") as progress:
+            report = overlap_report(
+                gold,
+                train,
+                guess,
+                encoder,
+                threshold=THRESHOLD if threshold is None else threshold,
+                seed=seed,
+                progress=progress,
+            )
+        _deliver(report, print_overlap, as_json=as_json, out=out)
 
 
 def _deliver(

@@ -1,5 +1,7 @@
 """What the diagnoses print for people."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 
 from eval import printing
@@ -19,6 +21,13 @@ _WRITERS = {
     "random_answers": "answers from random passages",
     "gold_answers": "the first gold answer",
 }
+
+_COPIES = {
+    "nearest": "nearest",
+    "longest_of_nearest": "longest",
+    "best_of_nearest": "best",
+}
+_LONGEST_QUESTION = 150  # characters of a question in a list of pairs
 
 
 def print_bounds(report: Report) -> None:
@@ -82,6 +91,80 @@ def print_ablation(report: Report) -> None:
     printing.print_sources(console, report)
     for warning in report["warnings"]:
         printing.say(console, f"Warning: {warning}")
+
+
+def print_overlap(report: Report) -> None:
+    """Print the report of `overlap`."""
+    console = printing.console()
+    found, threshold = report["overlapping"], report["threshold"]
+    title = "Questions that training asks already"
+    printing.say(console, printing.marked(title, report), "bold")
+    printing.say(
+        console,
+        f"{found['questions']} of {found['of']} questions ({printing.percent(found['share'])} %, "
+        f"interval {printing.interval(found['interval'])}) have a training question at a cosine "
+        f"of {threshold['cosine']} or more ({threshold['encoder']}); in the same words: "
+        f"{found['exact_duplicates']}.",
+    )
+    _print_bands(console, report)
+    _print_split(console, report, "Copied training answers, in percent", report["copied_answers"])
+    printing.say(
+        console,
+        f"nearest: the longest answer to the nearest training question; longest and best (by "
+        f"ROUGE-L): of all answers to the {report['nearest_considered']} nearest ones.",
+    )
+    if report["scores"]:
+        title = "Figures of the guesses, in percent"
+        _print_split(console, report, title, {"guess": report["scores"]})
+    printing.say(console, _method(report))
+    printing.print_sources(console, report)
+    for warning in report["warnings"]:
+        printing.say(console, f"Warning: {warning}")
+
+
+def _print_bands(console: Console, report: Report) -> None:
+    table = printing.table(("questions",), first="nearest cosine")
+    for band in report["bands"]:
+        table.add_row(_band_name(band), str(band["questions"]))
+    console.print(table)
+    random = report["random_pairs"]
+    printing.say(
+        console,
+        f"Questions drawn at random: half of the pairs are below {random['0.5']:.2f}, all but one "
+        f"in a thousand below {random['0.999']:.2f}. Pairs to judge the threshold by:",
+    )
+    for band in report["bands"]:
+        for pair in band["pairs"]:
+            text, other = (_shortened(pair[key]) for key in ("question", "training_question"))
+            printing.say(console, f"  {pair['cosine']:.2f}  {text}\n        {other}")
+    console.print()
+
+
+def _print_split(console: Console, report: Report, title: str, rows: Mapping[str, Report]) -> None:
+    """Figures with and without the overlapping questions."""
+    printing.say(console, printing.marked(title, report), "bold")
+    table = printing.table(("all", "overlapping", "others", "gap", "interval"))
+    for name, row in rows.items():
+        for figure, gap in row["gap"].items():
+            parts = (row[part]["figures"][figure] for part in ("all", "overlapping", "others"))
+            table.add_row(
+                f"{_COPIES.get(name, '')} {figure}".strip(),
+                *("none" if value is None else printing.percent(value) for value in parts),
+                "none" if gap["difference"] is None else _signed(gap),
+                printing.interval(gap["interval"]),
+            )
+    console.print(table)
+
+
+def _band_name(band: Report) -> str:
+    if band["low"] < 0:
+        return f"below {band['high']:.2f}"
+    return f"{band['low']:.2f} to {min(1.0, band['high']):.2f}"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_QUESTION else f"{line[:_LONGEST_QUESTION]}…"
 
 
 def verdict(report: Report) -> str:

@@ -28,15 +28,34 @@ def bootstrap_intervals(values: Values, seed: int) -> list[Interval | None]:
 
     None where there are no questions to draw from.
     """
-    questions, metrics = values.shape
-    if not questions:
-        return [None] * metrics
+    if not len(values):
+        return [None] * values.shape[1]
+    return _intervals(_resampled_means(values, np.random.default_rng(seed)))
+
+
+def bootstrap_gaps(a: Values, b: Values, seed: int) -> list[Interval | None]:
+    """95 % percentile intervals of the mean of b minus that of a, which hold other questions.
+
+    Both are (questions, metrics) and are resampled apart. None where one has no questions.
+    """
+    if not len(a) or not len(b):
+        return [None] * a.shape[1]
     rng = np.random.default_rng(seed)
+    return _intervals(_resampled_means(b, rng) - _resampled_means(a, rng))
+
+
+def _resampled_means(values: Values, rng: np.random.Generator) -> Values:
+    """The means (resamples, metrics) of questions drawn with replacement."""
+    questions, metrics = values.shape
     means = np.empty((RESAMPLES, metrics))
     for resample in range(RESAMPLES):
         # How often each question is drawn, so that no copy of the values is made.
         drawn = np.bincount(rng.integers(questions, size=questions), minlength=questions)
         means[resample] = drawn @ values / questions
+    return means
+
+
+def _intervals(means: Values) -> list[Interval | None]:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, (tail, 1 - tail), axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))

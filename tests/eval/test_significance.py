@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from eval.significance import bootstrap_intervals, compare_paired, permutation_p_values
+from eval.significance import (
+    bootstrap_gaps,
+    bootstrap_intervals,
+    compare_paired,
+    permutation_p_values,
+)
 
 
 def noise(seed: int, questions: int = 200, metrics: int = 3) -> np.ndarray:
@@ -65,3 +70,16 @@ def test_without_a_difference_p_values_are_spread_evenly() -> None:
     p_values = permutation_p_values(noise(5, questions=60, metrics=400), 0)
     assert (p_values < 0.05).mean() == pytest.approx(0.05, abs=0.03)
     assert p_values.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_gaps_of_unlike_groups_have_the_textbook_width() -> None:
+    a, b = noise(1, questions=100), noise(2, questions=400) + 1
+    for interval, gap in zip(bootstrap_gaps(a, b, 0), b.mean(axis=0) - a.mean(axis=0), strict=True):
+        assert interval is not None
+        low, high = interval
+        assert low < gap < high
+        assert high - low == pytest.approx(2 * 1.96 * (1 / 100 + 1 / 400) ** 0.5, rel=0.2)
+
+
+def test_a_group_without_questions_has_no_gap() -> None:
+    assert bootstrap_gaps(noise(1), np.empty((0, 3)), 0) == [None] * 3
