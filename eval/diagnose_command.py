@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from eval.printing import Report
-from eval.score_command import AsJson, GoldFile, Seed, exit_codes
+from eval.score_command import AsJson, GoldFile, GuessFile, Seed, exit_codes
 
 TrainFile = Annotated[
     Path | None,
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("bounds")(bounds)
     app.command("ablate")(ablate)
     app.command("overlap")(overlap)
+    app.command("ground")(ground)
 
 
 def bounds(
@@ -117,6 +118,33 @@ def overlap(
                 progress=progress,
             )
         _deliver(report, print_overlap, as_json=as_json, out=out)
+
+
+def ground(
+    guess: GuessFile,
+    gold: GoldFile,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Where to look for passages that no run has recorded."),
+    ] = None,
+    as_json: AsJson = False,
+    out: OutFile = None,
+    seed: Seed = 0,
+) -> None:
+    """How many sentences of the answers do the passages support?
+
+    Example: ground guess.jsonl eli5-dev-kilt.jsonl
+    """
+    from eval.diagnose_tables import print_support
+    from eval.grounded_share import SupportFinder, support_report
+    from rag_rt.settings import load_settings
+    from rag_rt.terminal import bar
+
+    with exit_codes():
+        finder = SupportFinder(load_settings(), index)
+        with bar("Grounding answers") as progress:
+            report = support_report(guess, gold, finder, seed=seed, progress=progress)
+        _deliver(report, print_support, as_json=as_json, out=out)
 
 
 def _deliver(

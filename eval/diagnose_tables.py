@@ -149,7 +149,7 @@ def _print_split(console: Console, report: Report, title: str, rows: Mapping[str
             parts = (row[part]["figures"][figure] for part in ("all", "overlapping", "others"))
             table.add_row(
                 f"{_COPIES.get(name, '')} {figure}".strip(),
-                *("none" if value is None else printing.percent(value) for value in parts),
+                *map(_share, parts),
                 "none" if gap["difference"] is None else _signed(gap),
                 printing.interval(gap["interval"]),
             )
@@ -165,6 +165,43 @@ def _band_name(band: Report) -> str:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_QUESTION else f"{line[:_LONGEST_QUESTION]}…"
+
+
+def print_support(report: Report) -> None:
+    """Print the report of `ground`."""
+    console = printing.console()
+    title = "Sentences that the passages support, in percent"
+    printing.say(console, printing.marked(title, report), "bold")
+    table = printing.table(("share", "interval", "count"))
+    supported, answers = report["supported"], report["answers"]
+    rows = {
+        "of all sentences": (
+            supported["share"],
+            supported["interval"],
+            f"{supported['sentences']} of {supported['of']}",
+        ),
+        "of an answer's sentences, mean": (
+            answers["mean_share"],
+            answers["interval"],
+            f"{answers['with_sentences']} answers",
+        ),
+    }
+    for name, (share, interval, count) in rows.items():
+        table.add_row(name, _share(share), printing.interval(interval), count)
+    console.print(table)
+    origins = "; ".join(f"{name} ({n})" for name, n in report["support_from"].items())
+    printing.say(
+        console,
+        f"Answers with every sentence supported: {answers['wholly_supported']}; with none: "
+        f"{answers['unsupported']}; empty: {answers['records'] - answers['with_sentences']}. "
+        f"Support: {origins or 'no answers'}; threshold {report['threshold']}.",
+    )
+    printing.say(console, _method(report))
+    printing.print_sources(console, report)
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else printing.percent(value)
 
 
 def verdict(report: Report) -> str:

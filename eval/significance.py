@@ -44,6 +44,19 @@ def bootstrap_gaps(a: Values, b: Values, seed: int) -> list[Interval | None]:
     return _intervals(_resampled_means(b, rng) - _resampled_means(a, rng))
 
 
+def bootstrap_ratio(parts: Values, wholes: Values, seed: int) -> Interval | None:
+    """95 % percentile interval of sum(parts) / sum(wholes), (questions,) each.
+
+    A question without a whole counts for nothing; None where none has one.
+    """
+    kept = wholes > 0
+    if not kept.any():
+        return None
+    table = np.stack((parts[kept], wholes[kept]), axis=1)
+    means = _resampled_means(table, np.random.default_rng(seed))
+    return _intervals(means[:, :1] / means[:, 1:])[0]
+
+
 def _resampled_means(values: Values, rng: np.random.Generator) -> Values:
     """The means (resamples, metrics) of questions drawn with replacement."""
     questions, metrics = values.shape

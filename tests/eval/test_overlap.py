@@ -161,7 +161,7 @@ def test_the_threshold_parts_judged_paraphrases_from_others(shared: Path, encode
 def _cosines(
     encoder: Encoder, dev: Path, train: Path, pairs: Sequence[dict[str, Any]]
 ) -> Sequence[float]:
-    lines = [*dev.read_text().splitlines(), *lzma.decompress(train.read_bytes()).splitlines()]
+    lines = (dev.read_text() + lzma.decompress(train.read_bytes()).decode()).splitlines()
     records = [json.loads(line) for line in lines]
     texts = {row["id"]: row["input"] for row in records}
     asked, known = (

@@ -6,6 +6,7 @@ import pytest
 from eval.significance import (
     bootstrap_gaps,
     bootstrap_intervals,
+    bootstrap_ratio,
     compare_paired,
     permutation_p_values,
 )
@@ -83,3 +84,11 @@ def test_gaps_of_unlike_groups_have_the_textbook_width() -> None:
 
 def test_a_group_without_questions_has_no_gap() -> None:
     assert bootstrap_gaps(noise(1), np.empty((0, 3)), 0) == [None] * 3
+
+
+def test_a_ratio_weighs_questions_by_their_size() -> None:
+    parts, wholes = np.array([0.0, 9.0, 0.0] * 50), np.array([1.0, 10.0, 0.0] * 50)
+    interval = bootstrap_ratio(parts, wholes, 0)
+    assert interval is not None
+    assert interval[0] < 9 / 11 < interval[1]
+    assert bootstrap_ratio(np.zeros(3), np.zeros(3), 0) is None
