@@ -19,7 +19,8 @@ INSTALL := PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" script
 $(READY): constraints.txt starter-pack.txt pyproject.toml scripts/install
 	@$(INSTALL)
 
-$(PREPARED): $(READY)
+# An index in an older format is built anew; where it is not, this takes seconds.
+$(PREPARED): $(READY) retriever/index.py
 	@$(BIN)/rag-rt setup
 	@touch $@
 

@@ -20,6 +20,7 @@ from rag_rt.settings import Settings
 from retriever import Hit
 from retriever.encoders import DualEncoder, Encoder
 from retriever.index import Index
+from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
 from retriever.sentences import finished_spans, sentence_spans
 
@@ -99,7 +100,7 @@ class Answerer:
         """
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        retriever = Retriever(Index(settings.index_directory), Encoder(settings.encoder))
+        retriever = Retriever(Index(settings.index_directory), open_encoder(settings.encoder))
         generator = Generator.from_settings(settings)
         form = form_for(settings.prompt, generator.parameters)
         min_relevance = settings.min_relevance if check_coverage else None

@@ -102,11 +102,11 @@ def index_build(
     """
     from rag_rt.terminal import bar, say
     from retriever.building import build_index
-    from retriever.encoders import Encoder
+    from retriever.named_encoders import open_encoder
     from retriever.sources import open_source
 
     corpus = open_source(source, path)
-    encoder = Encoder(load_settings().encoder)
+    encoder = open_encoder(load_settings().encoder)
     with bar("Encoding passages") as progress:
         manifest = build_index(corpus, encoder, out, replace=replace, report=say, progress=progress)
     say(f"Index ready at {out}: {manifest.counts['passages']:,} passages")

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from rag_rt.models import starter
 from rag_rt.settings import Settings
 from retriever.building import build_index
-from retriever.encoders import Encoder, Progress
+from retriever.encoders import Progress
+from retriever.named_encoders import open_encoder
 from retriever.sources import open_source
 
 Say = Callable[[str], None]
@@ -37,7 +38,7 @@ def set_up(settings: Settings, say: Say, bar: Bar) -> None:
         with bar("Encoding passages") as progress:
             manifest = build_index(
                 open_source("starter"),
-                Encoder(settings.encoder),
+                open_encoder(settings.encoder),
                 settings.index_directory,
                 replace=True,
                 report=say,

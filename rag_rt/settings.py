@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag_rt.errors import SettingsError
+from retriever.encoder_names import ENCODER_NAMES
 
 
 def _default_home() -> Path:
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     )
     encoder: str = Field(
         default="starter",
-        description="'starter', a folder, or a Hugging Face Hub id of a mean-pooled encoder",
+        description=ENCODER_NAMES,
     )
     generator: str = Field(
         default="starter",

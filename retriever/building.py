@@ -85,6 +85,7 @@ def build_settings(source: Source, encoder: DualEncoder) -> dict[str, Any]:
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
         "dimension": encoder.dimension,
+        "similarity": "cosine" if encoder.cosine else "inner product",
         "max_words": MAX_WORDS,
         "factory": "Flat",
     }
@@ -174,7 +175,7 @@ def _from(before: int, total: int, progress: Progress) -> Progress:
 
 
 def _assemble(store: PassageStore, settings: dict[str, Any], work: Path, new: Path) -> Manifest:
-    index = faiss.IndexFlatIP(settings["dimension"])  # unit vectors: inner product is cosine
+    index = faiss.IndexFlatIP(settings["dimension"])  # of unit vectors, the product is the cosine
     for first in range(0, len(store), CHUNK):
         index.add(np.load(_chunk_path(work, first), allow_pickle=False))
     with atomic_write(new / VECTORS) as file:

@@ -1,20 +1,18 @@
-"""Text into unit vectors, by any mean-pooled sentence encoder that transformers can load."""
+"""What encoders have in common, and the one of sentences: any mean-pooled transformers model."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils.hub import cached_file
+from transformers import AutoModel
 
 from retriever import starter_pack
-from retriever.artefacts import file_digest
-from retriever.errors import EncoderError
+from retriever.loading import load_encoder_model
 from retriever.passages import Passage
 
+T = TypeVar("T")
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with the number of items done and the number of all items."""
@@ -44,6 +42,27 @@ class DualEncoder(Protocol):
         ...
 
 
+def in_batches(
+    items: Sequence[T],
+    length: Callable[[T], int],
+    encode: Callable[[list[T]], Vectors],
+    dimension: int,
+    progress: Progress | None = None,
+) -> Vectors:
+    """Vectors (N, D) of items in their order, computed where items of like length share a batch.
+
+    Little is so computed for padding.
+    """
+    vectors = np.empty((len(items), dimension), dtype=np.float32)
+    order = sorted(range(len(items)), key=lambda row: length(items[row]), reverse=True)
+    for first in range(0, len(order), BATCH):
+        rows = order[first : first + BATCH]
+        vectors[rows] = encode([items[row] for row in rows])
+        if progress is not None:
+            progress(min(first + BATCH, len(order)), len(order))
+    return vectors
+
+
 class Encoder:
     """A sentence encoder: the mean of the last hidden states, scaled to length 1.
 
@@ -68,31 +87,14 @@ class Encoder:
             str(starter_pack.locate(starter_pack.ENCODER).parent) if name == "starter" else name
         )
         dtype = torch.bfloat16 if _multiplies_bfloat16() else torch.float32
-        try:
-            weights = cached_file(folder, "model.safetensors")
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            self._model = AutoModel.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True
-            ).eval()
-        except (OSError, ValueError) as error:
-            raise EncoderError(
-                f"cannot load the encoder '{name}': {error}; name a folder with model.safetensors, "
-                "a Hugging Face Hub id that can be reached, or 'starter' (RAG_RT_ENCODER)"
-            ) from error
-        self.fingerprint = file_digest(Path(str(weights)))
+        loaded = load_encoder_model(AutoModel, folder, name, dtype)
+        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        self.fingerprint = loaded.fingerprint
         self.dimension: int = self._model.config.hidden_size
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         """Unit vectors (N, D), float32, in the order of `texts`."""
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        # Texts of like length share a batch, so that little is computed for padding.
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
-        for first in range(0, len(order), BATCH):
-            rows = order[first : first + BATCH]
-            vectors[rows] = self._encode_batch([texts[row] for row in rows])
-            if progress is not None:
-                progress(min(first + BATCH, len(order)), len(order))
-        return vectors
+        return in_batches(texts, len, self._encode_batch, self.dimension, progress)
 
     def encode_questions(self, questions: Sequence[str]) -> Vectors:
         """Unit vectors (N, D) of questions, encoded as any text."""

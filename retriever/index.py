@@ -11,7 +11,7 @@ from retriever.errors import ArtefactDamaged, ArtefactMismatch
 from retriever.passages import PassageStore
 
 KIND = "index"
-VERSION = 1
+VERSION = 2
 PASSAGES = "passages.arrow"
 VECTORS = "vectors.faiss"
 REMEDY = "'rag-rt setup' (the starter index) or 'rag-rt index build' (your own)"

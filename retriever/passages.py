@@ -13,17 +13,27 @@ from retriever.artefacts import atomic_write
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An article as a source gives it."""
+    """An article as a source gives it.
+
+    `paragraph_starts` are the offsets in `text` at which its paragraphs begin, numbered from 1 as
+    KILT numbers them (its paragraph 0 is the title line); empty where a source has no paragraphs.
+    """
 
     id: str
     title: str
     text: str
     url: str
+    paragraph_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A window of a page: `text == page.text[start:end]`, offsets in characters."""
+    """A window of a page: `text == page.text[start:end]`, offsets in characters.
+
+    The last four fields say the same as KILT does, and are None where the page has no paragraphs:
+    the text begins at `start_character` of paragraph `start_paragraph_id`, holds what stands
+    between, and ends before `end_character` of paragraph `end_paragraph_id`.
+    """
 
     id: str
     page_id: str
@@ -32,6 +42,10 @@ class Passage:
     url: str
     start: int
     end: int
+    start_paragraph_id: int | None = None
+    start_character: int | None = None
+    end_paragraph_id: int | None = None
+    end_character: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,10 @@ _SCHEMA = pa.schema(
         "url": pa.string(),
         "start": pa.int64(),
         "end": pa.int64(),
+        "start_paragraph_id": pa.int32(),
+        "start_character": pa.int32(),
+        "end_paragraph_id": pa.int32(),
+        "end_character": pa.int32(),
     }
 )
 _BATCH = 4096  # passages held in memory while writing

@@ -5,7 +5,8 @@ random documents in the place of the retrieved ones, to see whether the answers 
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from retriever.errors import QueryError
 from retriever.passages import Hit, Passage
@@ -25,6 +26,11 @@ class RandomRetriever:
     def __init__(self, retriever: Retriever, seed: int) -> None:
         self.retriever = retriever
         self._seed = seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Searcher`."""
+        return {**self.retriever.settings, "random_passages": self._seed}
 
     def search_batch(self, questions: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
         """See `Searcher`.

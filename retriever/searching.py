@@ -1,7 +1,7 @@
 """Questions in, passages out."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from retriever.encoders import DualEncoder
 from retriever.errors import QueryError
@@ -11,6 +11,11 @@ from retriever.passages import MAX_PASSAGES, Hit
 
 class Searcher(Protocol):
     """Whatever finds passages for questions."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the passages depend on beside the questions: any JSON values."""
+        ...
 
     def search_batch(self, questions: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
         """The `k` best passages of each question, best first; fewer where there are fewer."""
@@ -29,6 +34,11 @@ class Retriever:
         index.require_encoder(encoder)
         self.index = index
         self.encoder = encoder
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Searcher`: the encoder's name, and the settings of the index."""
+        return {"encoder": self.encoder.name, "index": dict(self.index.manifest.settings)}
 
     def search(self, question: str, k: int) -> list[Hit]:
         """The `k` best passages for a question, best first.

@@ -4,6 +4,7 @@
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from retriever.passages import Page, Passage
@@ -21,6 +22,8 @@ def split_page(page: Page) -> Iterator[Passage]:
     passage does not begin and end with a sentence.
     """
     for ordinal, (start, end) in enumerate(_windows(page.text)):
+        first, character = _in_paragraphs(page, start)
+        last, last_character = _in_paragraphs(page, end - 1)
         yield Passage(
             id=f"{page.id}:{ordinal}",
             page_id=page.id,
@@ -29,7 +32,19 @@ def split_page(page: Page) -> Iterator[Passage]:
             url=page.url,
             start=start,
             end=end,
+            start_paragraph_id=first,
+            start_character=character,
+            end_paragraph_id=last,
+            end_character=None if last_character is None else last_character + 1,
         )
+
+
+def _in_paragraphs(page: Page, offset: int) -> tuple[int, int] | tuple[None, None]:
+    """The paragraph that a character of the page is in, and its offset there."""
+    number = bisect_right(page.paragraph_starts, offset)
+    if not number:
+        return None, None
+    return number, offset - page.paragraph_starts[number - 1]
 
 
 def _windows(text: str) -> Iterator[Span]:

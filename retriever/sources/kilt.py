@@ -1,12 +1,13 @@
 """KILT's knowledge source: one JSON object a line (Petroni et al. 2021, §3).
 
-`text` is a list: the title line, then the paragraphs. A page's text is their concatenation, so that
-offsets into the page can be turned back into KILT's paragraph and character offsets.
+`text` is a list: the title line, then the paragraphs. A page's text is the concatenation of the
+paragraphs, and keeps where each begins.
 """
 
 import json
 import lzma
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from retriever.errors import SourceError
@@ -32,11 +33,13 @@ def pages(path: Path) -> Iterator[Page]:
             for line in lines:
                 record = json.loads(line)
                 page_id = str(record["wikipedia_id"])
+                paragraphs = record["text"][1:]
                 yield Page(
                     id=page_id,
                     title=record["wikipedia_title"],
-                    text="".join(record["text"][1:]),
+                    text="".join(paragraphs),
                     url=f"https://en.wikipedia.org/wiki?curid={page_id}",
+                    paragraph_starts=tuple(accumulate(map(len, paragraphs[:-1]), initial=0)),
                 )
                 number += 1
     except (ValueError, KeyError, TypeError, EOFError, lzma.LZMAError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retriever import building
+from retriever import building, index
 from retriever.artefacts import exclusive
 from retriever.building import build_index
 from retriever.encoders import Encoder, Progress
@@ -21,7 +21,7 @@ from tests.conftest import small_disk
 BUILDER = """
 import sys
 from pathlib import Path
-from retriever import building
+from retriever import building, index
 from retriever.encoders import Encoder
 from retriever.sources import open_source
 from tests.conftest import small_disk
@@ -159,6 +159,20 @@ def test_a_build_beside_another_one_is_refused(
 ) -> None:
     with exclusive(tmp_path / "index"), pytest.raises(BuildInProgress):
         build_index(open_source("kilt", corpus), encoder, tmp_path / "index")
+
+
+def test_an_index_in_an_older_format_is_built_anew(
+    tmp_path: Path, corpus: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `rag-rt setup` meets one after the program was updated."""
+    source, out = open_source("kilt", corpus), tmp_path / "index"
+    with monkeypatch.context() as older:
+        older.setattr(building, "VERSION", index.VERSION - 1)
+        build_index(source, encoder, out)
+    with pytest.raises(ArtefactMismatch, match=r"format 1.*'rag-rt setup'"):
+        Index(out)
+    build_index(source, encoder, out)
+    assert Index(out).manifest.version == index.VERSION
 
 
 def test_a_corpus_without_text_is_an_error(tmp_path: Path, encoder: Encoder) -> None:
