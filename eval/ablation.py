@@ -78,6 +78,20 @@ def ablation_report(
     }
 
 
+def verdict(report: Mapping[str, Any]) -> str:
+    """What the overlap of content words with the true passages says, in one sentence."""
+    _, high = report["overlap"]["content"]["change"]["interval"]
+    if high < 0:
+        return (
+            "The answers use what was retrieved: written from random passages, they hold less of "
+            "the true ones."
+        )
+    return (
+        "Not shown that the answers use what was retrieved: written from random passages, they "
+        "hold as much of the true ones, as far as these questions can tell."
+    )
+
+
 def supported_share(details: Details) -> float:
     """The share of an answer's sentences that are supported by the passages it was written from."""
     sentences = details.sentences or ()

@@ -25,6 +25,14 @@ from eval.scoring import DOWNSTREAM
 from eval.significance import LEVEL, RESAMPLES, Values, bootstrap_intervals
 from retriever.encoders import Progress
 
+# What people read; short enough for a table on 80 columns.
+LABELS = {
+    "copy_input": "copy input",
+    "random_train_ans": "random answer",
+    "random_train_ans_longest": "random longest",
+    "longest_gold": "longest gold",
+    "best_gold": "best gold",
+}
 _COPIES = 5  # how often the published script repeats the question
 
 

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("ablate")(ablate)
     app.command("overlap")(overlap)
     app.command("ground")(ground)
+    app.command("report")(report)
 
 
 def bounds(
@@ -47,8 +48,8 @@ def bounds(
 
     with exit_codes():
         with bar("Scoring trivial answers") as progress:
-            report = bounds_report(gold, train, seed=seed, progress=progress)
-        _deliver(report, print_bounds, as_json=as_json, out=out)
+            found = bounds_report(gold, train, seed=seed, progress=progress)
+        _deliver(found, print_bounds, as_json=as_json, out=out)
 
 
 def ablate(
@@ -73,8 +74,8 @@ def ablate(
 
     with exit_codes():
         with bar("Comparing words") as progress:
-            report = ablation_report(true, random, gold, seed=seed, progress=progress)
-        _deliver(report, print_ablation, as_json=as_json, out=out)
+            found = ablation_report(true, random, gold, seed=seed, progress=progress)
+        _deliver(found, print_ablation, as_json=as_json, out=out)
 
 
 def overlap(
@@ -108,7 +109,7 @@ def overlap(
         with waiting("Loading the encoder"):
             encoder = Encoder(load_settings().encoder)
         with bar("Encoding questions") as progress:
-            report = overlap_report(
+            found = overlap_report(
                 gold,
                 train,
                 guess,
@@ -117,7 +118,7 @@ def overlap(
                 seed=seed,
                 progress=progress,
             )
-        _deliver(report, print_overlap, as_json=as_json, out=out)
+        _deliver(found, print_overlap, as_json=as_json, out=out)
 
 
 def ground(
@@ -143,19 +144,56 @@ def ground(
     with exit_codes():
         finder = SupportFinder(load_settings(), index)
         with bar("Grounding answers") as progress:
-            report = support_report(guess, gold, finder, seed=seed, progress=progress)
-        _deliver(report, print_support, as_json=as_json, out=out)
+            found = support_report(guess, gold, finder, seed=seed, progress=progress)
+        _deliver(found, print_support, as_json=as_json, out=out)
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="Guess files, each with its details.")
+    ],
+    gold: Annotated[
+        Path, typer.Option("--gold", metavar="FILE", help="The gold records, KILT JSON lines.")
+    ],
+    random: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--random",
+            metavar="GUESS",
+            help="The same run with random passages; once for each RUN, in their order.",
+        ),
+    ] = None,
+    train: TrainFile = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The page; the table goes beside it, as .md.")
+    ] = Path("report.html"),
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """One HTML page over runs that needs no network, and a Markdown table beside it.
+
+    Example: report guess.jsonl --gold eli5-dev-kilt.jsonl --random random.jsonl --out report.html
+    """
+    from eval.report import write_report
+    from rag_rt.terminal import bar, say
+
+    with exit_codes():
+        with bar("Scoring and diagnosing") as progress:
+            data = write_report(runs, gold, random or [], train, out, seed=seed, progress=progress)
+        say(f"Written to {out} and {out.with_suffix('.md')}")
+    if as_json:
+        typer.echo(json.dumps(data.as_json()))
 
 
 def _deliver(
-    report: Report, show: Callable[[Report], None], *, as_json: bool, out: Path | None
+    found: Report, show: Callable[[Report], None], *, as_json: bool, out: Path | None
 ) -> None:
     from eval.score_reports import written_whole
 
     if out:
         with written_whole(out) as file:
-            file.write(json.dumps(report, indent=1).encode() + b"\n")
+            file.write(json.dumps(found, indent=1).encode() + b"\n")
     if as_json:
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(found))
     else:
-        show(report)
+        show(found)

@@ -5,16 +5,9 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from eval import printing
+from eval.ablation import verdict
+from eval.bounds import LABELS
 from eval.printing import Report
-
-# Short enough for a table on 80 columns.
-_BOUNDS = {
-    "copy_input": "copy input",
-    "random_train_ans": "random answer",
-    "random_train_ans_longest": "random longest",
-    "longest_gold": "longest gold",
-    "best_gold": "best gold",
-}
 
 _WRITERS = {
     "true_answers": "answers from true passages",
@@ -40,7 +33,7 @@ def print_bounds(report: Report) -> None:
     table = printing.table(heads, first="bound")
     for name, row in report["bounds"].items():
         table.add_row(
-            _BOUNDS[name],
+            LABELS[name],
             *_pair(row["protocol"]),
             _figure(row["protocol"], "f1"),
             _figure(row["all_records"], "rougel"),
@@ -202,20 +195,6 @@ def print_support(report: Report) -> None:
 
 def _share(value: float | None) -> str:
     return "none" if value is None else printing.percent(value)
-
-
-def verdict(report: Report) -> str:
-    """What the overlap of content words says, in one sentence."""
-    interval = report["overlap"]["content"]["change"]["interval"]
-    if interval[1] < 0:
-        return (
-            "The answers use what was retrieved: written from random passages, they hold less of "
-            "the true ones."
-        )
-    return (
-        "Not shown that the answers use what was retrieved: written from random passages, they "
-        "hold as much of the true ones, as far as these questions can tell."
-    )
 
 
 def _print_changes(console: Console, report: Report) -> None:

@@ -5,6 +5,7 @@ EvalError
 ├── OutputNotWritten      a result cannot be written
 ├── PartialMismatch       a stopped prediction was begun with other settings
 ├── BadDetails            the details beside a guess file are broken
+├── ExtraMissing          a package that this command needs is not installed
 ├── NotDiagnosable        the files given do not hold what a diagnosis needs
 └── BadRecord             a line that the official scorer refuses or dies of
     ├── NotARecord            not one JSON object in UTF-8 on the line
@@ -43,6 +44,10 @@ class BadDetails(EvalError):
         super().__init__(
             f"{path}, line {line}: {problem}; predict anew, or remove the file to go on without it"
         )
+
+
+class ExtraMissing(EvalError):
+    """A package that this command needs is not installed."""
 
 
 class NotDiagnosable(EvalError):

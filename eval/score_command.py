@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eval.errors import EvalError, OutputNotWritten
+from eval.errors import EvalError, ExtraMissing, OutputNotWritten
 
 GuessFile = Annotated[Path, typer.Argument(metavar="GUESS", help="The guesses, KILT JSON lines.")]
 GoldFile = Annotated[
@@ -97,4 +97,4 @@ def exit_codes() -> Iterator[None]:
         yield
     except EvalError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1 if isinstance(error, OutputNotWritten) else 2)
+        sys.exit(1 if isinstance(error, OutputNotWritten | ExtraMissing) else 2)

@@ -1,17 +1,13 @@
-"""Fixtures of the evaluation's tests: record files and runs written from Python values."""
+"""Fixtures of the evaluation's tests: files in the test's own directory."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eval.runs import Details, details_path, write_details
-from rag_rt.answers import Evidence, Sentence, Support
 from retriever import Hit
-from retriever.sentences import sentence_spans
-from tests.conftest import make_hit
+from tests.eval.files import record_file, run_files
 
 WriteRecords = Callable[[str, Iterable[Any]], Path]
 WriteRun = Callable[[str, Sequence[tuple[str, Sequence[Hit]]]], Path]
@@ -19,53 +15,9 @@ WriteRun = Callable[[str, Sequence[tuple[str, Sequence[Hit]]]], Path]
 
 @pytest.fixture
 def write_records(tmp_path: Path) -> WriteRecords:
-    def write(name: str, records: Iterable[Any]) -> Path:
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
-        return path
-
-    return write
+    return lambda name, records: record_file(tmp_path / name, records)
 
 
 @pytest.fixture
-def write_run(write_records: WriteRecords) -> WriteRun:
-    """Write a guess file and its details: the answer to question n, and the hits it is from.
-
-    A sentence of an answer is supported if it stands in a passage word for word.
-    """
-
-    def write(name: str, answers: Sequence[tuple[str, Sequence[Hit]]]) -> Path:
-        guesses = [
-            {"id": str(n), "output": [{"answer": answer, "provenance": _provenance(hits)}]}
-            for n, (answer, hits) in enumerate(answers)
-        ]
-        path = write_records(name, guesses)
-        lines = [
-            Details(str(n), tuple(hits), _sentences(answer, hits)).as_json()
-            for n, (answer, hits) in enumerate(answers)
-        ]
-        write_details(details_path(path), {"k": 1}, lines)
-        return path
-
-    return write
-
-
-def hit(title: str, text: str) -> Hit:
-    return make_hit(text, title=title)
-
-
-def _provenance(hits: Sequence[Hit]) -> list[dict[str, str]]:
-    return [{"wikipedia_id": hit.passage.page_id, "title": hit.passage.title} for hit in hits]
-
-
-def _sentences(answer: str, hits: Sequence[Hit]) -> tuple[Sentence, ...]:
-    return tuple(_grounded(answer, start, end, hits) for start, end in sentence_spans(answer))
-
-
-def _grounded(answer: str, start: int, end: int, hits: Sequence[Hit]) -> Sentence:
-    quote = answer[start:end]
-    for hit in hits:
-        if (at := hit.passage.text.find(quote)) >= 0:
-            evidence = Evidence(hit.passage.id, at, at + len(quote), quote, 1.0)
-            return Sentence(start, end, Support.SUPPORTED, (evidence,))
-    return Sentence(start, end, Support.UNSUPPORTED, ())
+def write_run(tmp_path: Path) -> WriteRun:
+    return lambda name, answers: run_files(tmp_path / name, answers)

@@ -11,7 +11,8 @@ from eval.ablation import ablation_report
 from eval.errors import NotDiagnosable
 from eval.ngram_overlap import PassageWords
 from eval.run_kilt import app
-from tests.eval.conftest import WriteRecords, WriteRun, hit
+from tests.eval.conftest import WriteRecords, WriteRun
+from tests.eval.files import hit
 
 COUNT = 30
 

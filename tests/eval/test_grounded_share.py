@@ -11,7 +11,8 @@ from eval.grounded_share import Source, SupportFinder, support_report
 from eval.run_kilt import app
 from eval.runs import Details, details_path, write_details
 from rag_rt.settings import Settings
-from tests.eval.conftest import WriteRecords, WriteRun, hit
+from tests.eval.conftest import WriteRecords, WriteRun
+from tests.eval.files import hit
 
 SALT = "The salt of the ocean comes from rocks on land. Rivers carry it to the sea."
 ANSWER = "The salt of the ocean comes from rocks on land. Elephants are large mammals."
