@@ -5,7 +5,7 @@ Sources:
         (arXiv 2009.02252), Table 16.
     Hurdles: Krishna, Roy, Iyyer, "Hurdles to Progress in Long-form Question Answering", NAACL 2021
         (arXiv 2103.06332): the README of its repository, martiansideofthemoon/hurdles-longform-qa
-        at 805baf7, and the leaderboard's figures on its paperswithcode page.
+        at 805baf7, and the leaderboard's figures on its paperswithcode page. RT is the Routing Transformer.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ SYSTEMS = (
     PublishedRow("RAG", "dev", 16.39, 27.27, 16.11, 17.24, 2.65, 2.88, KILT_PAPER),
     PublishedRow("BART + DPR", "dev", 16.32, 21.11, 18.53, 18.75, 2.87, 2.89, KILT_PAPER),
     PublishedRow(
-        "c-REALM + Routing Transformer, p = 0.6",
+        "c-REALM + RT, p = 0.6",
         "dev",
         # The scorer's output in full, in percent and rounded to two digits.
         13.26,
@@ -53,7 +53,7 @@ SYSTEMS = (
     PublishedRow("RAG", "test", 11.0, 22.92, 14.05, 14.51, 1.69, 1.79, KILT_PAPER),
     PublishedRow("BART + DPR", "test", 10.67, 26.92, 17.41, 17.88, 1.9, 2.01, KILT_PAPER),
     PublishedRow(
-        "c-REALM + Routing Transformer",
+        "c-REALM + RT",
         "test",
         10.67,
         24.56,

@@ -33,7 +33,7 @@ _COLOURS = {
     "run-4": "#080808",
 }
 _SERIES = ("run-1", "run-2", "run-3", "run-4")  # a fifth run takes the first colour again
-_WIDTH = 4.8  # inches of 72 px: the width of a phone
+_WIDTH = 4.2  # inches of 72 px: the width of a phone
 _ROW = 0.25  # inches a row of dots
 _LENGTH_BINS = 24
 # Shares of supported sentences, as people say them.
@@ -42,7 +42,7 @@ _LONGEST_NAME = 26  # characters of a label beside an axis
 _MEASURES = {"unigram": "words", "bigram": "pairs of words", "content": "content words"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "font.size": 9,
+    "font.size": 8.5,
     "text.parse_math": False,  # a run may be named $x$
     "axes.edgecolor": _COLOURS["rule"],
     "axes.labelcolor": _COLOURS["soft"],
@@ -58,7 +58,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": _COLOURS["rule"],
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 8,
 }
 
 Draw = Callable[[Figure, Axes], None]
