@@ -100,8 +100,9 @@ def cluster_chunk(
         for ring, new in zip(rings, (new_keys, new_values), strict=True)
     )  # (B, H, C, W+K, D)
     ones = torch.ones(most, window + most, dtype=torch.bool, device=q.device)
-    hidden = later_keys(most, window + most, q.device) | ones.tril()  # the latest W only
-    out = attend(new_keys, keys, values, hidden | zero_rows(values).unsqueeze(-2), relative)
+    pattern = later_keys(most, window + most, q.device) | ones.tril()  # the latest W only
+    unseen = zero_rows(values)
+    out = attend(new_keys, keys, values, unseen=unseen, pattern=pattern, relative=relative)
     return _averaged(out * real.unsqueeze(-1), where, member), new_keys, new_values
 
 

@@ -1,46 +1,61 @@
-"""Attention within groups of queries and keys: blocks, strides and cluster windows are groups."""
+"""Attention within groups of queries and keys: blocks, strides and cluster windows are groups.
+
+The weights of all groups together would be the largest thing in memory. They are computed in slabs
+that stay in the processor's cache, and computed again in the backward pass instead of being kept.
+A slab has few queries, so that keys which all of them must not see are left out.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout as drop
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-from rag_rt.attention.relative import RelativeTables, relative_logits, relative_values
+from rag_rt.attention.relative import (
+    RelativeTables,
+    by_distance,
+    distance_rows,
+    relative_logits,
+    relative_values,
+)
 
 # What tensor2tensor adds to the logit of a hidden key. Finite, and added rather than filled in: a
 # query whose keys are all hidden attends to them all.
 HIDDEN = -1e9
+# Weights computed together: of some groups, for some queries of each.
+_SLAB_BYTES = 4 << 20
+_SLAB_QUERIES = 64
 
 
 def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    hidden: Tensor | None = None,
+    *,
+    unseen: Tensor | None = None,
+    pattern: Tensor | None = None,
     relative: RelativeTables | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
     """Σ_j softmax_j(q_i·k_j + q_i·r_ij) (v_j + s_ij) with relative rows r and s (SPEC §3).
 
     Args:
-        q: (…, Q, D), already scaled.
-        k: (…, K, D).
-        v: (…, K, D).
-        hidden: bool, broadcasts to (…, Q, K); True where a query must not see a key.
+        q: (B, H, N, Q, D), already scaled.
+        k: (B, H, N, K, D).
+        v: (B, H, N, K, D).
+        unseen: bool (B, H, N, K), keys that no query sees.
+        pattern: bool (Q, K), True where a query must not see a key, in every group.
         relative: tables of relative positions.
         dropout: probability with which a weight is dropped.
 
     Returns:
-        (…, Q, D).
+        (B, H, N, Q, D).
     """
-    logits = q @ k.mT  # (…, Q, K)
+    rows: tuple[Tensor | None, ...] = (None, None)
     if relative is not None:
-        logits += relative_logits(q, relative.keys, k.shape[-2])
-    if hidden is not None:
-        logits.add_(hidden, alpha=HIDDEN)
-    weights = drop(logits.softmax(-1), dropout) if dropout else logits.softmax(-1)
-    out = weights @ v
-    if relative is not None:
-        out += relative_values(weights, relative.values)
+        rows = tuple(distance_rows(table, q.shape[-2], k.shape[-2]) for table in relative)
+    out: Tensor = _Attention.apply(q, k, v, *rows, unseen, pattern, dropout)
     return out
 
 
@@ -53,3 +68,158 @@ def later_keys(queries: int, keys: int, device: torch.device) -> Tensor:
 def zero_rows(v: Tensor) -> Tensor:
     """True for rows of exactly zero, which tensor2tensor takes for padding: (…, K, D) to (…, K)."""
     return (v == 0).all(-1)
+
+
+class _Slab(NamedTuple):
+    """Which queries of which groups, the keys that they may see, and the rows of their distances.
+
+    The first indexes (B, H, N, Q, …), the second (B, H, N, K, …), the last (Q+K-1, …).
+    """
+
+    queries: tuple[int, slice, slice, slice]
+    keys: tuple[int, slice, slice, slice]
+    rows: slice
+
+
+class _Attention(torch.autograd.Function):
+    """`attend`, given the rows of all distances in a group (Q+K-1, D)."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        key_rows: Tensor | None,
+        value_rows: Tensor | None,
+        unseen: Tensor | None,
+        pattern: Tensor | None,
+        dropout: float,
+    ) -> Tensor:
+        weights = _Weights(q, k, key_rows, unseen, pattern, dropout)
+        out = v.new_empty(*q.shape[:-1], v.shape[-1])
+        for slab in weights.slabs():
+            _, dropped, _ = weights.of(slab)
+            said = dropped @ v[slab.keys]
+            if value_rows is not None:
+                said += relative_values(dropped, value_rows[slab.rows])
+            out[slab.queries] = said
+        ctx.save_for_backward(q, k, v, key_rows, value_rows, unseen, pattern)
+        ctx.dropout, ctx.seed = dropout, weights.seed  # type: ignore[attr-defined]
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, key_rows, value_rows, unseen, pattern = ctx.saved_tensors
+        weights = _Weights(q, k, key_rows, unseen, pattern, ctx.dropout, ctx.seed)
+        grad_q = q.new_empty(q.shape)
+        grad_k, grad_v = k.new_zeros(k.shape), v.new_zeros(v.shape)
+        grad_key_rows, grad_value_rows = (
+            None if rows is None else torch.zeros_like(rows) for rows in (key_rows, value_rows)
+        )
+        for slab in weights.slabs():
+            kept, dropped, factor = weights.of(slab)
+            g = grad[slab.queries]
+            grad_v[slab.keys] += dropped.mT @ g
+            d = g @ v[slab.keys].mT  # of the weights, then of the logits
+            if value_rows is not None:
+                d += relative_logits(g, value_rows[slab.rows], d.shape[-1])
+                grad_value_rows[slab.rows] += _summed(by_distance(dropped), g)
+            if factor is not None:
+                d *= factor
+            d -= (d * kept).sum(-1, keepdim=True)
+            d *= kept
+            grad_k[slab.keys] += d.mT @ q[slab.queries]
+            of_q = d @ k[slab.keys]
+            if key_rows is not None:
+                d = by_distance(d)
+                of_q += d @ key_rows[slab.rows]
+                grad_key_rows[slab.rows] += _summed(d, q[slab.queries])
+            grad_q[slab.queries] = of_q
+        return grad_q, grad_k, grad_v, grad_key_rows, grad_value_rows, None, None, None
+
+
+class _Weights:
+    """The weights of slabs, the same each time they are asked for in the same order."""
+
+    def __init__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        key_rows: Tensor | None,
+        unseen: Tensor | None,
+        pattern: Tensor | None,
+        dropout: float,
+        seed: int | None = None,
+    ) -> None:
+        self._q, self._k, self._key_rows, self._unseen = q, k, key_rows, unseen
+        shape = (q.shape[-2], k.shape[-2])
+        self._pattern = q.new_zeros(shape, dtype=torch.bool) if pattern is None else pattern
+        self._bias = q.new_zeros(shape).masked_fill_(self._pattern, HIDDEN)
+        self._concerned = None if unseen is None else unseen.any(-1)  # (B, H, N)
+        self._dropout = dropout
+        self.seed = seed
+        if dropout:
+            self.seed = int(torch.randint(2**62, ())) if seed is None else seed
+            self._random = torch.Generator(q.device).manual_seed(self.seed)
+
+    def slabs(self) -> Iterator[_Slab]:
+        """Some queries of some groups: of a few heads, or of a part of one head."""
+        batch, heads, groups = self._q.shape[:3]
+        for queries, keys, rows in self._pieces():
+            size = (queries.stop - queries.start) * (keys.stop - keys.start)
+            fitting = max(1, _SLAB_BYTES // (size * self._q.element_size()))
+            across = max(1, fitting // groups)
+            for row in range(batch):
+                for head in range(0, heads, across):
+                    for group in range(0, groups, fitting):
+                        where = row, slice(head, head + across), slice(group, group + fitting)
+                        yield _Slab((*where, queries), (*where, keys), rows)
+
+    def of(self, slab: _Slab) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weights (h, n, q, k), the same with some dropped, and the factors that drop them."""
+        q = self._q[slab.queries]
+        logits = q @ self._k[slab.keys].mT
+        if self._key_rows is not None:
+            logits += relative_logits(q, self._key_rows[slab.rows], logits.shape[-1])
+        logits += self._bias[slab.queries[-1], slab.keys[-1]]
+        if self._unseen is not None and self._concerned is not None:
+            concerned = self._concerned[slab.queries[:-1]]
+            unseen = self._unseen[slab.keys][concerned].unsqueeze(-2)
+            hidden = unseen & ~self._pattern[slab.queries[-1], slab.keys[-1]]  # none twice
+            logits[concerned] += HIDDEN * hidden
+        weights = logits.softmax(-1)
+        if not self._dropout:
+            return weights, weights, None
+        kept = 1 - self._dropout
+        factor = torch.empty_like(weights).bernoulli_(kept, generator=self._random).div_(kept)
+        return weights, weights * factor, factor
+
+    def _pieces(self) -> Iterator[tuple[slice, slice, slice]]:
+        """Some queries, from the first to the last key that any of them sees, their distances."""
+        queries, keys = self._pattern.shape
+        everything = self._hides_all()
+        for start in range(0, queries, _SLAB_QUERIES):
+            stop = min(start + _SLAB_QUERIES, queries)
+            first, last = 0, keys
+            if not everything:
+                seen = (~self._pattern[start:stop]).any(0).nonzero()
+                first, last = int(seen[0]), int(seen[-1]) + 1
+            row = first + queries - stop  # of the distance from the last query to the first key
+            rows = slice(row, row + last - first + stop - start - 1)
+            yield slice(start, stop), slice(first, last), rows
+
+    def _hides_all(self) -> bool:
+        """Whether there is a query from which all keys are hidden; it attends to all of them."""
+        if bool(self._pattern.all(-1).any()):
+            return True
+        if self._unseen is None or self._concerned is None:
+            return False
+        seen = (~self._unseen[self._concerned]).float() @ (~self._pattern).float().mT
+        return bool((seen == 0).any())
+
+
+def _summed(by_query: Tensor, rows: Tensor) -> Tensor:
+    """Σ over groups and queries of x_iᵀ y_i: (…, Q, R) and (…, Q, D) to (R, D)."""
+    return by_query.flatten(0, -2).mT @ rows.reshape(-1, rows.shape[-1])

@@ -15,15 +15,6 @@ from rag_rt.attention.dense import attend, later_keys, zero_rows
 from rag_rt.attention.relative import RelativeTables
 
 
-def neighbourhoods(x: Tensor, block: int, before: int, after: int) -> Tensor:
-    """Each block of (B, H, S, D) with its flanges, (B, H, N, before+block+after, D).
-
-    What lies outside the sequence is zero.
-    """
-    padded = pad(x, (0, 0, before, after))
-    return padded.unfold(2, before + block + after, block).mT
-
-
 def causal_blocks(
     q: Tensor,
     k: Tensor,
@@ -46,10 +37,10 @@ def causal_blocks(
     Returns:
         (B, H, L, D).
     """
-    blocks = torch.unflatten(q, 2, (-1, query_block))  # (B, H, N, Q, D)
-    keys, values = (x.unfold(2, flange + query_block, query_block).mT for x in (k, v))
-    hidden = zero_rows(values).unsqueeze(-2) | later_keys(query_block, keys.shape[-2], q.device)
-    return attend(blocks, keys, values, hidden, relative).flatten(2, 3)
+    keys = flange + query_block
+    later = later_keys(query_block, keys, q.device)
+    blocks = (x.unfold(2, keys, query_block) for x in (k, v, zero_rows(v)))
+    return _attended(q, *blocks, query_block, later, relative)
 
 
 def local_attention(
@@ -82,17 +73,33 @@ def local_attention(
     Returns:
         (B, H, L, D).
     """
-    after = 0 if causal else flange
-    blocks = torch.unflatten(q, 2, (-1, query_block))  # (B, H, N, Q, D)
-    keys = neighbourhoods(k, memory_block, flange, after)  # (B, H, N, K, D)
-    values = neighbourhoods(v, memory_block, flange, after)
-    hidden = zero_rows(values).unsqueeze(-2)  # (B, H, N, 1, K)
+    sides = (flange, 0 if causal else flange)
+    k, v = (pad(x, (0, 0, *sides)) for x in (k, v))
+    unseen = zero_rows(v)
     if padding is not None:
-        outside = padding[:, None, :, None]
-        hidden = hidden | neighbourhoods(outside, memory_block, flange, after).mT
-    if causal:
-        hidden = hidden | later_keys(query_block, keys.shape[-2], q.device)
-    return attend(blocks, keys, values, hidden, relative, dropout).flatten(2, 3)
+        unseen = unseen | pad(padding, sides)[:, None]
+    keys = sum(sides) + memory_block
+    later = later_keys(query_block, keys, q.device) if causal else None
+    blocks = (x.unfold(2, keys, memory_block) for x in (k, v, unseen))
+    return _attended(q, *blocks, query_block, later, relative, dropout)
+
+
+def _attended(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    unseen: Tensor,
+    query_block: int,
+    pattern: Tensor | None,
+    relative: RelativeTables | None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention of q (B, H, L, D) to blocks k and v (B, H, N, D, K), unseen (B, H, N, K)."""
+    queries = torch.unflatten(q, 2, (-1, query_block))  # (B, H, N, Q, D)
+    out = attend(
+        queries, k.mT, v.mT, unseen=unseen, pattern=pattern, relative=relative, dropout=dropout
+    )
+    return out.flatten(2, 3)
 
 
 def strided_attention(
@@ -112,6 +119,6 @@ def strided_attention(
         torch.unflatten(x, 2, (-1, query_block)).transpose(2, 3) for x in (q, k, v)
     )  # (B, H, Q, N, D) each
     blocks = columns.shape[-2]
-    hidden = later_keys(blocks, blocks, q.device)
-    out = attend(columns, keys, values, hidden, relative, dropout)
+    later = later_keys(blocks, blocks, q.device)
+    out = attend(columns, keys, values, pattern=later, relative=relative, dropout=dropout)
     return torch.flatten(out.transpose(2, 3), 2, 3)

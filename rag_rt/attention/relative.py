@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 class RelativeTables(NamedTuple):
@@ -30,31 +29,31 @@ def distance_rows(table: Tensor, queries: int, keys: int) -> Tensor:
     return table[distances.clamp(-farthest, farthest) + farthest]
 
 
-def by_key(by_distance: Tensor, keys: int) -> Tensor:
-    """From a column for each distance (…, Q, Q+K-1) to a column for each key (…, Q, K)."""
-    queries, distances = by_distance.shape[-2:]
+def by_key(columns: Tensor, keys: int) -> Tensor:
+    """From a column for each distance (…, Q, Q+K-1) to one for each key (…, Q, K), a view."""
+    queries, distances = columns.shape[-2:]
     if queries == 1:
-        return by_distance
+        return columns
     # Key j of query i stands at i * distances + (Q-1) + j - i of the flattened rows.
-    flat = by_distance.flatten(-2)[..., queries - 1 :]
+    flat = columns.flatten(-2)[..., queries - 1 :]
     return flat.unfold(-1, keys, distances - 1)[..., :queries, :]
 
 
-def by_distance(by_key: Tensor) -> Tensor:
+def by_distance(weights: Tensor) -> Tensor:
     """The inverse of `by_key`: (…, Q, K) to (…, Q, Q+K-1), zero where a query has no key."""
-    queries, keys = by_key.shape[-2:]
-    if queries == 1:
-        return by_key
-    flat = pad(by_key, (0, queries - 2)).flatten(-2)
-    return torch.unflatten(pad(flat, (queries - 1, 1)), -1, (queries, queries + keys - 1))
-
-
-def relative_logits(q: Tensor, table: Tensor, keys: int) -> Tensor:
-    """q_i · table[clip(j - i)]: q (…, Q, D) to (…, Q, K)."""
-    return by_key(q @ distance_rows(table, q.shape[-2], keys).mT, keys)
-
-
-def relative_values(weights: Tensor, table: Tensor) -> Tensor:
-    """Σ_j weights_ij table[clip(j - i)]: weights (…, Q, K) to (…, Q, D)."""
     queries, keys = weights.shape[-2:]
-    return by_distance(weights) @ distance_rows(table, queries, keys)
+    if queries == 1:
+        return weights
+    columns = weights.new_zeros(*weights.shape[:-1], queries + keys - 1)
+    by_key(columns, keys).copy_(weights)
+    return columns
+
+
+def relative_logits(q: Tensor, rows: Tensor, keys: int) -> Tensor:
+    """q_i · row of the distance j - i: q (…, Q, D), rows (Q+K-1, D) to (…, Q, K)."""
+    return by_key(q @ rows.mT, keys)
+
+
+def relative_values(weights: Tensor, rows: Tensor) -> Tensor:
+    """Σ_j weights_ij row of the distance j - i: weights (…, Q, K) to (…, Q, D)."""
+    return by_distance(weights) @ rows

@@ -90,13 +90,17 @@ def routed_attention(
     """
     size = query_windows.shape[-1]
     values = gathered(v, key_windows)  # (B, H, C, W, D)
-    hidden = zero_rows(values).unsqueeze(-2)  # (B, H, C, 1, W)
+    unseen = zero_rows(values)  # (B, H, C, W)
     if padding is not None:
         sources = padding[:, None, None, :].expand(*key_windows.shape[:3], -1)
-        hidden = hidden | sources.gather(-1, key_windows).unsqueeze(-2)
-    if causal:
-        hidden = hidden | later_keys(size, size, q.device)
+        unseen = unseen | sources.gather(-1, key_windows)
     out = attend(
-        gathered(q, query_windows), gathered(k, key_windows), values, hidden, relative, dropout
+        gathered(q, query_windows),
+        gathered(k, key_windows),
+        values,
+        unseen=unseen,
+        pattern=later_keys(size, size, q.device) if causal else None,
+        relative=relative,
+        dropout=dropout,
     )
     return scattered(out, query_windows, q.shape[2])

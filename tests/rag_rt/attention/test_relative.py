@@ -2,7 +2,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_rt.attention.relative import by_distance, by_key, relative_logits, relative_values
+from rag_rt.attention.relative import (
+    by_distance,
+    by_key,
+    distance_rows,
+    relative_logits,
+    relative_values,
+)
 
 sizes = st.integers(1, 7)
 
@@ -22,7 +28,9 @@ def test_logits_are_products_with_the_row_of_each_distance(
     q, table = torch.randn(2, 3, queries, 4), torch.randn(2 * farthest + 1, 4)
     rows = table[index(queries, keys, farthest)]  # (Q, K, D)
     expected = torch.einsum("bhid,ijd->bhij", q, rows)
-    torch.testing.assert_close(relative_logits(q, table, keys), expected)
+    torch.testing.assert_close(
+        relative_logits(q, distance_rows(table, queries, keys), keys), expected
+    )
 
 
 @given(sizes, sizes, sizes)
@@ -33,7 +41,9 @@ def test_values_are_sums_of_the_rows_of_all_distances(
     weights, table = torch.randn(2, 3, queries, keys), torch.randn(2 * farthest + 1, 4)
     rows = table[index(queries, keys, farthest)]
     expected = torch.einsum("bhij,ijd->bhid", weights, rows)
-    torch.testing.assert_close(relative_values(weights, table), expected)
+    torch.testing.assert_close(
+        relative_values(weights, distance_rows(table, queries, keys)), expected
+    )
 
 
 @given(sizes, sizes)
@@ -47,6 +57,7 @@ def test_gradients_pass_both_ways() -> None:
     table = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
 
     def function(q: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        return relative_values(relative_logits(q, table, 5), table)
+        rows = distance_rows(table, 3, 5)
+        return relative_values(relative_logits(q, rows, 5), rows)
 
     assert torch.autograd.gradcheck(function, (q, table))
