@@ -103,11 +103,11 @@ def overlap(
     from eval.overlap import THRESHOLD, overlap_report
     from rag_rt.settings import load_settings
     from rag_rt.terminal import bar, waiting
-    from retriever.encoders import Encoder
+    from retriever.named_encoders import open_encoder
 
     with exit_codes():
         with waiting("Loading the encoder"):
-            encoder = Encoder(load_settings().encoder)
+            encoder = open_encoder(load_settings().encoder)
         with bar("Encoding questions") as progress:
             found = overlap_report(
                 gold,

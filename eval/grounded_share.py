@@ -27,6 +27,7 @@ from rag_rt.settings import Settings
 from retriever import Hit
 from retriever.encoders import Encoder, Progress
 from retriever.index import Index
+from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
 from retriever.sentences import sentence_spans
 
@@ -80,11 +81,12 @@ class SupportFinder:
 
     @cached_property
     def _retriever(self) -> Retriever:
-        return Retriever(Index(self._index_directory), self._encoder)
+        return Retriever(Index(self._index_directory), open_encoder(self._settings.encoder))
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return Encoder(self._settings.encoder)
+        """The one whose cosines the threshold of grounding is of: an encoder of sentences."""
+        return Encoder("starter")
 
 
 def support_report(

@@ -4,6 +4,7 @@ Every text of a run goes through the template's escaping; the plots and the styl
 our own, are the only markup that is put in as it is.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def html_page(data: ReportData) -> str:
         series=report_plots.series,
         percent=percent,
         split=_split,
+        flat=_flat,
     )
 
 
@@ -77,6 +79,15 @@ def _ablated(run: RunReport, number: int) -> dict[str, Any]:
 def _ours(markup: str) -> Markup:
     """Markup that this project wrote; what it holds of a run, matplotlib has escaped."""
     return Markup(markup)  # noqa: S704
+
+
+def _flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings of any depth as names and values: `reader.seed` for the seed of the reader."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ def run_files(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> Path:
         Details(str(n), tuple(hits), _sentences(answer, hits)).as_json()
         for n, (answer, hits) in enumerate(answers)
     ]
-    write_details(details_path(path), {"k": 1}, lines)
+    write_details(details_path(path), {"reader": {"seed": 0}, "k": 1}, lines)
     return record_file(path, guesses)
 
 
