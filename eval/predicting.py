@@ -1,137 +1,184 @@
 """Answers to a KILT question file, as the guess file that the scorer and the leaderboard read.
 
 Each answer is appended to `OUT.partial` as soon as it is written; a run that is stopped, by SIGKILL
-too, goes on from there. The guess file appears whole, in the order of the questions.
+too, goes on from there. The guess file appears whole, in the order of the questions, with the
+details of its answers beside it (`eval.runs`).
+
+Batches are cut in the same places whatever was answered before, because the numbers of a model
+depend on what shares a batch with a question: a batch that was stopped half-way is answered whole
+again, and its lost answers alone are kept. So a run that was stopped ends with the same guesses.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from eval.errors import BadQuestion, OutputNotWritten, PartialMismatch
+from eval.errors import BadId, BadQuestion, OutputNotWritten, PartialMismatch
 from eval.records import Record, RecordFile
-from rag_rt.answerer import Answerer
-from rag_rt.answers import Answer
+from eval.runs import Details, details_path, write_details
+from eval.systems import Reading, System
 from rag_rt.errors import InvalidRequest
 from rag_rt.requests import Request
+from retriever import Hit
 from retriever.artefacts import atomic_write
 from retriever.encoders import Progress
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What every question is asked with."""
-
-    k: int = Request.k
-    max_tokens: int = Request.max_tokens
-    seed: int = 0
+Line = dict[str, Any]
 
 
 def predict(
-    answerer: Answerer, questions: Path, out: Path, options: Options, progress: Progress
+    system: System, questions: Path, out: Path, *, batch_size: int, progress: Progress
 ) -> int:
     """Answer every question of a KILT file; returns their number.
 
     Args:
-        answerer: the whole pipeline.
+        system: what answers.
         questions: KILT JSON lines, of which `id` and `input` are read.
-        out: the guess file to write; `output[0]` holds the answer and the retrieved pages.
-        options: what every question is asked with.
+        out: the guess file to write; `output[0]` holds the answer and where its passages stand.
+        batch_size: how many questions are retrieved for and answered together.
         progress: told how many questions are answered.
 
     Raises:
         OutputNotWritten: `out` is there already.
-        BadRecord: a line is no question that can be asked.
-        PartialMismatch: a stopped run was made with other settings.
+        BadRecord: a line is no question that can be asked, or its id stands twice.
+        PartialMismatch: a stopped run was made with other settings or questions.
     """
     if out.exists():
         raise OutputNotWritten(f"{out} is there already; name another --out, or remove it")
-    with closing(RecordFile(questions)) as records:
-        requests = [(record, _request(record, options)) for record in records]
-    settings = _settings(answerer, options)
+    records = _read_questions(questions)
+    settings = {**settings_of(system), "batch_size": batch_size}
     partial = out.with_name(f"{out.name}.partial")
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = _resume(partial, settings)
-    progress(len(done), len(requests))
+    head = {"settings": settings, "questions": _digest(records)}
+    done = _resume(partial, head)
+    progress(len(done), len(records))
     with partial.open("a", encoding="utf-8") as file:
         if not done:
             file.truncate(0)
-            _append(file, settings)
-        for record, request in requests:
-            if record.id not in done:
-                done[record.id] = _guess(answerer, record, answerer.answer(request))
-                _append(file, done[record.id])
-                progress(len(done), len(requests))
-    with atomic_write(out) as whole:
-        for record, _ in requests:
-            whole.write(json.dumps(done[record.id], ensure_ascii=False).encode() + b"\n")
+            _append(file, head)
+        for first in range(0, len(records), batch_size):
+            batch = records[first : first + batch_size]
+            if all(record.id in done for record in batch):
+                continue
+            readings = system.answer_batch([record.data["input"] for record in batch])
+            for record, reading in zip(batch, readings, strict=True):
+                if record.id not in done:
+                    done[record.id] = _line(record, reading, wikipedia_ids=knows_ids(system))
+                    _append(file, done[record.id])
+            progress(len(done), len(records))
+    _write_whole(out, settings, [done[record.id] for record in records])
     partial.unlink()
-    return len(requests)
+    return len(records)
 
 
-def _request(record: Record, options: Options) -> Request:
+def settings_of(system: System) -> dict[str, Any]:
+    """What the answers depend on: a stopped run goes on only with the same."""
+    retriever = None if system.searcher is None else dict(system.searcher.settings)
+    passages = 0 if system.searcher is None else system.k
+    return {"reader": dict(system.reader.settings), "retriever": retriever, "k": passages}
+
+
+def knows_ids(system: System) -> bool:
+    """Whether the pages of a system's passages are known by `wikipedia_id`."""
+    return system.searcher is not None and bool(system.searcher.settings["index"]["wikipedia_ids"])
+
+
+def _read_questions(path: Path) -> list[Record]:
+    with closing(RecordFile(path)) as file:
+        records = list(file)
+    seen: set[str] = set()
+    for record in records:
+        _check_question(record)
+        if record.id in seen:
+            raise BadId(
+                record.path,
+                record.line,
+                record.id,
+                "this id stands on an earlier line already (ids are compared as text, stripped)",
+                "keep one record for each id",
+            )
+        seen.add(record.id)
+    return records
+
+
+def _check_question(record: Record) -> None:
     question = record.data.get("input")
     if not isinstance(question, str):
         raise BadQuestion(
             record.path, record.line, record.id, "it has no 'input' text", "add the question"
         )
     try:
-        return Request(question, k=options.k, max_tokens=options.max_tokens, seed=options.seed)
+        Request(question)
     except InvalidRequest as error:
         raise BadQuestion(
             record.path, record.line, record.id, str(error), "correct or remove the record"
         ) from error
 
 
-def _settings(answerer: Answerer, options: Options) -> dict[str, Any]:
-    """What the answers depend on: a stopped run goes on only with the same."""
-    return {
-        "generator": answerer.generator.name,
-        "index": dict(answerer.retriever.index.manifest.settings),
-        "k": options.k,
-        "max_tokens": options.max_tokens,
-        "seed": options.seed,
-    }
+def _digest(records: Sequence[Record]) -> str:
+    """SHA-256 of the ids and questions, in order."""
+    asked = [[record.id, record.data["input"]] for record in records]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _resume(partial: Path, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The guesses of a stopped run by id; the line it was writing when it ended is cut off."""
+def _resume(partial: Path, head: Mapping[str, Any]) -> dict[str, Line]:
+    """The lines of a stopped run by id; the line it was writing when it ended is cut off."""
     if not partial.exists():
         return {}
     content = partial.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(partial, len(whole))
-    lines: Iterator[dict[str, Any]] = (json.loads(line) for line in whole.splitlines())
-    begun_with = next(lines, settings)
-    if begun_with != settings:
+    lines: Iterator[Line] = (json.loads(line) for line in whole.splitlines())
+    begun_with = next(lines, head)
+    if begun_with != head:
         raise PartialMismatch(
-            f"{partial} was begun with other settings ({begun_with}); "
+            f"{partial} was begun with other settings or questions ({begun_with}); "
             "go on with those, or remove it to begin anew"
         )
-    return {guess["id"]: guess for guess in lines}
+    return {line["details"]["id"]: line for line in lines}
 
 
 def _append(file: IO[str], content: Mapping[str, Any]) -> None:
-    file.write(json.dumps(content, ensure_ascii=False) + "\n")
+    file.write(json.dumps(content) + "\n")
     file.flush()
     os.fsync(file.fileno())
 
 
-def _guess(answerer: Answerer, record: Record, answer: Answer) -> dict[str, Any]:
-    """A KILT guess; pages carry a `wikipedia_id` only where the index knows it."""
-    knows_ids = answerer.retriever.index.manifest.settings["wikipedia_ids"]
-    pages = {hit.passage.page_id: hit.passage.title for hit in answer.hits}
-    provenance = [
-        {"wikipedia_id": page, "title": title} if knows_ids else {"title": title}
-        for page, title in pages.items()
-    ]
-    return {
+def _line(record: Record, reading: Reading, *, wikipedia_ids: bool) -> Line:
+    """A guess as KILT reads it, and the details of it."""
+    provenance = [_provenance(hit, wikipedia_ids=wikipedia_ids) for hit in reading.hits]
+    details = Details(
+        record.id, reading.hits, reading.sentences, reading.usage, reading.timings
+    ).as_json()
+    guess = {
         "id": record.id,
         "input": record.data["input"],
-        "output": [{"answer": answer.text, "provenance": provenance}],
+        "output": [{"answer": reading.text, "provenance": provenance}],
     }
+    return {"guess": guess, "details": details}
+
+
+def _provenance(hit: Hit, *, wikipedia_ids: bool) -> dict[str, Any]:
+    """Where a passage stands: the page, and paragraphs and characters where the index has them."""
+    passage = hit.passage
+    entry: dict[str, Any] = {"wikipedia_id": passage.page_id} if wikipedia_ids else {}
+    entry["title"] = passage.title
+    if passage.start_paragraph_id is not None:
+        entry["start_paragraph_id"] = passage.start_paragraph_id
+        entry["start_character"] = passage.start_character
+        entry["end_paragraph_id"] = passage.end_paragraph_id
+        entry["end_character"] = passage.end_character
+    return entry
+
+
+def _write_whole(out: Path, settings: Mapping[str, Any], lines: Sequence[Line]) -> None:
+    """The details first: a guess file under its name has them."""
+    write_details(details_path(out), settings, (line["details"] for line in lines))
+    with atomic_write(out) as file:
+        for line in lines:
+            file.write(json.dumps(line["guess"]).encode() + b"\n")

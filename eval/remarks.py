@@ -80,7 +80,7 @@ class Remarks:
         Raises:
             StrictRefusal: something is, and `strict`.
         """
-        self._note(guess, _guess_oddities(guess))
+        self._note(guess, guess_oddities(guess))
         self._note(gold, _gold_oddities(gold))
         if source := derived_source(gold):
             self.derived_sources[source] += 1
@@ -102,7 +102,7 @@ def derived_source(gold: Record) -> str | None:
     return None if source is None else str(source)
 
 
-def _guess_oddities(record: Record) -> Iterator[Oddity]:
+def guess_oddities(record: Record) -> Iterator[Oddity]:
     """List what the official scorer overlooks in a guess that it accepts."""
     yield from _id_oddities(record)
     for output in record.data["output"]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import (
@@ -41,10 +41,11 @@ BART_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # with BART's own ids
 
 
 def randomize(model: nn.Module, seed: int = 0, std: float = 0.5) -> None:
-    """Weights so large that different inputs give different outputs."""
+    """Matrices so large that different inputs give different outputs; norms stay as they are."""
     order = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.data.normal_(0, std, generator=order)
+        if parameter.dim() > 1:
+            parameter.data.normal_(0, std, generator=order)
 
 
 def bert_tokenizer() -> BertTokenizer:
@@ -93,6 +94,7 @@ def byte_tokenizer(special: Iterable[str], template: str) -> PreTrainedTokenizer
     special = list(special)
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=320,
         special_tokens=special,
@@ -151,6 +153,7 @@ def make_t5(folder: Path) -> str:
     )
     model = T5ForConditionalGeneration(config)
     model.generation_config.decoder_start_token_id = 0
+    model.generation_config.suppress_tokens = [0, 1, 2]  # or a random model may say nothing
     randomize(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

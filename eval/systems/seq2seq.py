@@ -15,6 +15,8 @@ from eval.systems.loading import load_reader_model
 from eval.systems.system import Reading
 from retriever import Hit
 
+T5_TOKENS = 512  # T5 has no last position, but was trained on so many (Raffel et al. 2020, §3.1.2)
+
 CountTokens = Callable[[str], int]
 
 
@@ -89,9 +91,7 @@ class Seq2SeqReader:
         self._form = FORMS[form]
         self._max_tokens = max_tokens
         self._model, self._tokenizer = load_reader_model(AutoModelForSeq2SeqLM, folder, self._name)
-        # T5 has no last position, and counts those that it was trained with under another name.
-        config = self._model.config
-        positions: int = getattr(config, "max_position_embeddings", None) or config.n_positions
+        positions = getattr(self._model.config, "max_position_embeddings", None) or T5_TOKENS
         self._room = min(positions, self._tokenizer.model_max_length)
 
     @property

@@ -1,8 +1,6 @@
 """What a system is: passages for each question of a batch, then an answer to each from them.
 
-The two halves are apart so that the same reader can be given other passages:
-`system.with_searcher(RandomRetriever(system.searcher, seed))` puts random passages in the place of
-the retrieved ones, and nothing else changes.
+The two halves are apart so that the same reader can be given other passages: nothing else changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from rag_rt.answers import Answer, Sentence, Timings, Usage
+from rag_rt.errors import SettingsError
 from retriever import Hit
-from retriever.searching import Searcher
+from retriever.random_passages import RandomRetriever
+from retriever.searching import Retriever, Searcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,14 @@ class System:
             return self.reader.read(questions, [()] * len(questions))
         return self.reader.read(questions, self.searcher.search_batch(questions, self.k))
 
-    def with_searcher(self, searcher: Searcher) -> Self:
-        """The same system over other passages."""
-        return replace(self, searcher=searcher)
+    def with_random_passages(self, seed: int) -> Self:
+        """The same system over random passages of the same index, the control of retrieval.
+
+        Raises:
+            SettingsError: it retrieves none.
+        """
+        if not isinstance(self.searcher, Retriever):
+            raise SettingsError(
+                "a closed book has no passages that random ones could stand for; name a --retriever"
+            )
+        return replace(self, searcher=RandomRetriever(self.searcher, seed))

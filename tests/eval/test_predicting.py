@@ -1,22 +1,20 @@
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eval import predicting
-from eval.errors import BadQuestion, OutputNotWritten, PartialMismatch
-from eval.predicting import Options
+from eval.errors import BadId, BadQuestion, OutputNotWritten, PartialMismatch
+from eval.runs import read_run
+from eval.systems import Reading, System
+from eval.systems.pipeline import PipelineReader
 from rag_rt.answerer import Answerer
-from tests.conftest import ROOT
+from retriever import Hit
+from retriever.encoders import Progress
 
 QUESTIONS = ["Why is the ocean salty?", "What is gold?", "How do vaccines work?", "What is a cell?"]
-QUICK = Options(k=3, max_tokens=6)
 
 
 @pytest.fixture
@@ -27,84 +25,157 @@ def questions(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def system(answerer: Answerer) -> System:
+    return System(PipelineReader(answerer, max_tokens=6, seed=0), answerer.retriever, 3)
+
+
 def predict(
-    answerer: Answerer, questions: Path, out: Path, options: Options = QUICK
+    system: System, questions: Path, out: Path, batch_size: int = 3
 ) -> list[dict[str, Any]]:
-    predicting.predict(answerer, questions, out, options, lambda done, total: None)
+    def ignore(done: int, total: int) -> None:
+        pass
+
+    predicting.predict(system, questions, out, batch_size=batch_size, progress=ignore)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 def test_every_question_gets_one_answer_in_order(
-    answerer: Answerer, questions: Path, tmp_path: Path
+    system: System, questions: Path, tmp_path: Path
 ) -> None:
-    guesses = predict(answerer, questions, tmp_path / "guess.jsonl")
+    guesses = predict(system, questions, tmp_path / "guess.jsonl")
     assert [guess["input"] for guess in guesses] == QUESTIONS
     for guess in guesses:
         (output,) = guess["output"]
         assert output["answer"]
         assert 1 <= len(output["provenance"]) <= 3
     leftovers = {path.name for path in tmp_path.iterdir()}
-    assert leftovers == {"questions.jsonl", "guess.jsonl"}
+    assert leftovers == {"questions.jsonl", "guess.jsonl", "guess.details.jsonl"}
+
+
+def test_the_details_of_a_run_tell_its_passages_and_sentences(
+    system: System, questions: Path, tmp_path: Path
+) -> None:
+    guesses = predict(system, questions, tmp_path / "guess.jsonl")
+    run = read_run(tmp_path / "guess.jsonl")
+    assert run.settings["reader"]["generator"] == "SmolLM2-135M-Instruct"
+    assert run.settings["retriever"]["index"]["source"] == "starter"
+    for guess in guesses:
+        details = run.details[guess["id"]]
+        titles = [hit.passage.title for hit in details.hits]
+        assert titles == [entry["title"] for entry in guess["output"][0]["provenance"]]
+        assert details.sentences is not None
+        assert details.usage is not None
+
+
+def test_answers_do_not_depend_on_the_size_of_a_batch(
+    system: System, questions: Path, tmp_path: Path
+) -> None:
+    one = predict(system, questions, tmp_path / "one.jsonl", batch_size=1)
+    assert predict(system, questions, tmp_path / "all.jsonl", batch_size=10) == one
 
 
 def test_titles_of_the_starter_corpus_do_not_pass_for_wikipedia_ids(
-    answerer: Answerer, questions: Path, tmp_path: Path
+    system: System, questions: Path, tmp_path: Path
 ) -> None:
-    guesses = predict(answerer, questions, tmp_path / "guess.jsonl")
+    guesses = predict(system, questions, tmp_path / "guess.jsonl")
     pages = [page for guess in guesses for page in guess["output"][0]["provenance"]]
     assert all(set(page) == {"title"} for page in pages)
 
 
 def test_a_finished_guess_file_is_not_written_over(
-    answerer: Answerer, questions: Path, tmp_path: Path
+    system: System, questions: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "guess.jsonl"
     out.write_text("mine")
     with pytest.raises(OutputNotWritten, match="there already"):
-        predict(answerer, questions, out)
+        predict(system, questions, out)
     assert out.read_text() == "mine"
 
 
 @pytest.mark.parametrize("record", [{"id": 1}, {"id": 1, "input": 5}, {"id": 1, "input": "?"}])
 def test_a_record_that_cannot_be_asked_is_named_before_any_is_answered(
-    answerer: Answerer, tmp_path: Path, record: dict[str, Any]
+    system: System, tmp_path: Path, record: dict[str, Any]
 ) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_text(json.dumps({"id": 0, "input": "Why?"}) + "\n" + json.dumps(record))
     with pytest.raises(BadQuestion, match=r"questions\.jsonl, line 2, record '1'"):
-        predict(answerer, path, tmp_path / "guess.jsonl")
+        predict(system, path, tmp_path / "guess.jsonl")
     assert [p.name for p in tmp_path.iterdir()] == ["questions.jsonl"]
 
 
-def test_a_stopped_run_is_not_gone_on_with_under_other_settings(
-    answerer: Answerer, questions: Path, tmp_path: Path
+def test_a_question_that_stands_twice_is_named(
+    system: System, questions: Path, tmp_path: Path
+) -> None:
+    with questions.open("a") as file:
+        file.write(json.dumps({"id": " 1", "input": "Why?"}) + "\n")
+    with pytest.raises(BadId, match=r"line 5, record '1'.*stands on an earlier line"):
+        predict(system, questions, tmp_path / "guess.jsonl")
+
+
+def test_a_stopped_run_is_not_gone_on_with_for_other_questions(
+    system: System, questions: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "guess.jsonl"
-    predict(answerer, questions, out)
+    with pytest.raises(Stopped):
+        predicting.predict(system, questions, out, batch_size=1, progress=stop_after(2))
+    questions.write_text(questions.read_text().replace("gold", "silver"))
+    with pytest.raises(PartialMismatch, match="other settings or questions"):
+        predict(system, questions, out, batch_size=1)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(answers: int) -> Progress:
+    def progress(done: int, total: int) -> None:
+        if done >= answers:
+            raise Stopped
+
+    return progress
+
+
+class Recording:
+    """A reader that keeps what it is asked, and answers with its number of calls."""
+
+    settings: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[str]] = []
+
+    def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
+        self.batches.append(questions)
+        return [
+            Reading(f"answer to {q}", hits) for q, hits in zip(questions, passages, strict=True)
+        ]
+
+
+def test_a_batch_that_was_stopped_half_way_is_answered_whole_again(
+    questions: Path, tmp_path: Path
+) -> None:
+    """What shares a batch with a question decides on the last bits of its numbers."""
+    out, partial = tmp_path / "guess.jsonl", tmp_path / "guess.jsonl.partial"
+    closed = System(Recording(), None, 1)
+    with pytest.raises(Stopped):
+        predicting.predict(closed, questions, out, batch_size=3, progress=stop_after(3))
+    lines = partial.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 4  # the settings and three answers
+    partial.write_bytes(b"".join(lines[:3]) + lines[3][:20])
+    again = Recording()
+    guesses = predict(System(again, None, 1), questions, out)
+    assert again.batches == [QUESTIONS[:3], QUESTIONS[3:]]
+    assert [g["output"][0]["answer"] for g in guesses] == [f"answer to {q}" for q in QUESTIONS]
+    assert not partial.exists()
+
+
+def test_a_stopped_run_is_not_gone_on_with_under_other_settings(
+    system: System, questions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "guess.jsonl"
+    predict(system, questions, out)
     partial = tmp_path / "guess.jsonl.partial"
     partial.write_text('{"k": 4}\n')
     out.unlink()
     with pytest.raises(PartialMismatch, match="other settings"):
-        predict(answerer, questions, out)
-
-
-def test_a_killed_run_goes_on_and_ends_with_the_same_file(
-    answerer: Answerer, questions: Path, tmp_path: Path
-) -> None:
-    predict(answerer, questions, tmp_path / "undisturbed.jsonl")
-    out = tmp_path / "guess.jsonl"
-    command = [sys.executable, str(ROOT / "eval" / "run_kilt.py"), "predict"]
-    command += ["--questions", str(questions), "--out", str(out), "--k", "3", "--max-tokens", "6"]
-    delays, partial = random.Random(0), tmp_path / "guess.jsonl.partial"
-    process = subprocess.Popen(command)
-    while not partial.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(delays.uniform(0.2, 1))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with partial.open("ab") as file:
-        file.write(b'{"id": "3", "inp')  # as if it had been killed while writing
-    subprocess.run(command, check=True)
-    assert out.read_bytes() == (tmp_path / "undisturbed.jsonl").read_bytes()
-    assert not partial.exists()
+        predict(system, questions, out)

@@ -5,8 +5,6 @@ from eval.systems.pipeline import PipelineReader
 from rag_rt.answerer import NOT_FOUND, Answerer
 from rag_rt.requests import Request
 from rag_rt.settings import Settings
-from retriever.random_passages import RandomRetriever
-from retriever.searching import Retriever
 
 QUESTIONS = ["Why is the ocean salty?", "How do vaccines work?"]
 
@@ -21,8 +19,7 @@ def test_the_pipeline_answers_as_it_does_to_one_question(answerer: Answerer) -> 
 
 def test_the_same_system_reads_random_passages(settings: Settings) -> None:
     system = open_system(settings, k=4, max_tokens=12, seed=0, check_coverage=False)
-    assert isinstance(system.searcher, Retriever)
-    random = system.with_searcher(RandomRetriever(system.searcher, seed=0))
+    random = system.with_random_passages(seed=0)
     true, instead = system.answer_batch(QUESTIONS), random.answer_batch(QUESTIONS)
     for reading, other in zip(true, instead, strict=True):
         assert other.text not in (NOT_FOUND, reading.text)
