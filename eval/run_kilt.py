@@ -1,4 +1,4 @@
-"""The command of the evaluation: `predict`, `validate`, `score`, `compare` and more. Also mounted as `rag-rt eval`.
+"""The command of the evaluation: `predict`, `validate`, `score` and more, also `rag-rt eval`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or bad input.
 """
