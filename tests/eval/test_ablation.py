@@ -112,7 +112,8 @@ def test_shares_are_what_a_hand_counts() -> None:
 
 def test_ngrams_do_not_run_from_one_passage_into_the_next() -> None:
     words = PassageWords.of([hit("A1", "red rock"), hit("B1", "blue rain")])
-    assert words.shares("rock blue", "?")[1] == 0
+    assert words.shares("rock b1", "?")[1] == 0
+    assert words.shares("a1 red", "?")[1] == 0
     assert words.shares("red rock", "?")[1] == 1
 
 

@@ -49,6 +49,10 @@ def test_any_text_comes_back_as_it_was(
     assert read_run(guess).details == {title: details}
 
 
+def test_details_stand_beside_a_guess_file_of_any_name() -> None:
+    assert details_path(Path("runs/p0.6")) == Path("runs/p0.6.details.jsonl")
+
+
 def test_a_guess_file_without_details_is_a_run_too(tmp_path: Path) -> None:
     assert read_run(tmp_path / "guess.jsonl").details == {}
 
