@@ -5,7 +5,7 @@ score as well, and hold as much of the true passages, when they were written fro
 figures say nothing about retrieval. A change is random minus true, question by question.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from eval.interpretation import read_guess
 from eval.ngram_overlap import MEASURES, PassageWords
 from eval.records import AlignedFiles
 from eval.rouge_l import RougeText, max_rouge_l
-from eval.runs import Details, Run, details_path, read_run
+from eval.runs import Details, Run, details_path, flat, read_run
 from eval.score_reports import comparison_report
 from eval.significance import Values, compare_paired
 from rag_rt.answers import Support
 from retriever.encoders import Progress
 
 _WRITERS = ("true", "random", "gold")
+_CONTROL = "retriever.random_passages"  # the setting that says that a run is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ def ablation_report(
             "equal_answers": sum(pair.answers[0] == pair.answers[1] for pair in pairs),
             "with_a_shared_page": sum(_share_a_page(pair) for pair in pairs),
         },
-        **{name: comparison[name] for name in ("note", "derived_sources", "warnings")},
+        **{name: comparison[name] for name in ("note", "derived_sources")},
+        "warnings": [*_differences(*runs), *comparison["warnings"]],
         "settings": {"true": runs[0].settings, "random": runs[1].settings},
         "files": {"true": str(true), "random": str(random), "gold": str(gold)},
     }
@@ -194,6 +196,19 @@ def _ranks(values: Values) -> Values:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Values = (counts.cumsum() - (counts - 1) / 2)[places]
     return ranks
+
+
+def _differences(true: Run, random: Run) -> Iterator[str]:
+    """Settings, where runs tell theirs, that differ in more than the passages."""
+    if not (true.settings and random.settings):
+        return
+    left, right = dict(flat(true.settings)), dict(flat(random.settings))
+    for name in sorted(left.keys() | right.keys()):
+        if name != _CONTROL and left.get(name) != right.get(name):
+            yield (
+                f"the runs differ in more than their passages: {name} is {left.get(name)!r} and "
+                f"{right.get(name)!r}"
+            )
 
 
 def _share_a_page(pair: _Pair) -> bool:

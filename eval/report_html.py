@@ -4,7 +4,6 @@ Every text of a run goes through the template's escaping; the plots and the styl
 our own, are the only markup that is put in as it is.
 """
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from eval.ablation import verdict
 from eval.printing import percent
 from eval.published import SYSTEMS
 from eval.report_data import ReportData, RunReport
+from eval.runs import flat
 
 _FOLDER = Path(__file__).with_name("report_page")
 _LEAD_WORDS = 80  # of a gold answer; the rest is folded away
@@ -51,7 +51,7 @@ def html_page(data: ReportData) -> str:
         series=report_plots.series,
         percent=percent,
         split=_split,
-        flat=_flat,
+        flat=flat,
     )
 
 
@@ -79,15 +79,6 @@ def _ablated(run: RunReport, number: int) -> dict[str, Any]:
 def _ours(markup: str) -> Markup:
     """Markup that this project wrote; what it holds of a run, matplotlib has escaped."""
     return Markup(markup)  # noqa: S704
-
-
-def _flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings of any depth as names and values: `reader.seed` for the seed of the reader."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{within}{name}.")
-        else:
-            yield f"{within}{name}", value
 
 
 def _split(text: str) -> tuple[str, str]:

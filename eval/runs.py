@@ -17,7 +17,7 @@ system without an `Answer`) beside each guess, and at the end call
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +86,15 @@ class Run:
     guess: Path
     settings: Mapping[str, Any]
     details: Mapping[str, Details]
+
+
+def flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings of any depth as names and values: `reader.seed` for the seed of the reader."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value
 
 
 def details_path(guess: Path) -> Path:

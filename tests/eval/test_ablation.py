@@ -11,6 +11,7 @@ from eval.ablation import ablation_report
 from eval.errors import NotDiagnosable
 from eval.ngram_overlap import PassageWords
 from eval.run_kilt import app
+from eval.runs import details_path, read_run, write_details
 from tests.eval.conftest import WriteRecords, WriteRun
 from tests.eval.files import hit
 
@@ -80,6 +81,18 @@ def test_answers_that_do_not_read_are_found_out(
 
 def test_a_control_that_shares_pages_is_told(true: Path, gold: Path) -> None:
     assert report(true, true, gold)["counts"]["with_a_shared_page"] == COUNT
+
+
+def test_runs_that_differ_in_more_than_passages_are_told(true: Path, gold: Path) -> None:
+    assert report(true, true, gold)["warnings"] == []
+    random = true.with_name("random.jsonl")
+    random.write_bytes(true.read_bytes())
+    lines = [details.as_json() for details in read_run(true).details.values()]
+    control = {"random_passages": 0}
+    for k, warnings in ((1, 0), (5, 1)):
+        settings = {"reader": {"seed": 0}, "k": k, "retriever": control}
+        write_details(details_path(random), settings, lines)
+        assert len(report(true, random, gold)["warnings"]) == warnings
 
 
 def test_a_run_without_passages_is_refused(
