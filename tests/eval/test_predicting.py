@@ -137,17 +137,18 @@ def stop_after(answers: int) -> Progress:
 
 
 class Recording:
-    """A reader that keeps what it is asked, and answers with its number of calls."""
+    """A reader that keeps what it is asked, and signs its answers."""
 
     settings: Mapping[str, Any] = {}
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.batches: list[Sequence[str]] = []
 
     def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
         self.batches.append(questions)
         return [
-            Reading(f"answer to {q}", hits) for q, hits in zip(questions, passages, strict=True)
+            Reading(f"{self.name}: {q}", hits) for q, hits in zip(questions, passages, strict=True)
         ]
 
 
@@ -156,16 +157,17 @@ def test_a_batch_that_was_stopped_half_way_is_answered_whole_again(
 ) -> None:
     """What shares a batch with a question decides on the last bits of its numbers."""
     out, partial = tmp_path / "guess.jsonl", tmp_path / "guess.jsonl.partial"
-    closed = System(Recording(), None, 1)
+    closed = System(Recording("first"), None, 1)
     with pytest.raises(Stopped):
         predicting.predict(closed, questions, out, batch_size=3, progress=stop_after(3))
     lines = partial.read_bytes().splitlines(keepends=True)
     assert len(lines) == 4  # the settings and three answers
     partial.write_bytes(b"".join(lines[:3]) + lines[3][:20])
-    again = Recording()
+    again = Recording("again")
     guesses = predict(System(again, None, 1), questions, out)
     assert again.batches == [QUESTIONS[:3], QUESTIONS[3:]]
-    assert [g["output"][0]["answer"] for g in guesses] == [f"answer to {q}" for q in QUESTIONS]
+    writers = [g["output"][0]["answer"].partition(":")[0] for g in guesses]
+    assert writers == ["first", "first", "again", "again"]
     assert not partial.exists()
 
 

@@ -31,6 +31,21 @@ def test_random_passages_are_of_other_pages_than_the_true_ones(retriever: Retrie
         assert [h.rank for h in instead] == list(range(1, 9))
 
 
+def test_pages_that_are_found_or_drawn_already_are_passed_over(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = QUESTIONS[0]
+    _, rows = retriever.index.search(retriever.encoder.encode_questions([question]), 8)
+    # As if the dice fell on the found passages first, then on each other one twice.
+    order = [*rows[0].tolist(), *(row for row in range(0, 4000, 100) for _ in range(2))]
+    monkeypatch.setattr("retriever.random_passages._permutation", lambda size, _: iter(order))
+    (drawn,) = RandomRetriever(retriever, seed=0).search_batch([question], 8)
+    pages = [hit.passage.page_id for hit in drawn]
+    found = {hit.passage.page_id for hit in retriever.search(question, 8)}
+    assert len(set(pages)) == 8
+    assert not found & set(pages)
+
+
 def test_a_draw_depends_on_seed_and_question_alone(retriever: Retriever) -> None:
     control = RandomRetriever(retriever, seed=0)
     together = control.search_batch(QUESTIONS, 8)
