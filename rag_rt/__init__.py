@@ -1,6 +1,7 @@
 """Ask a question in plain words; get a cited paragraph from Wikipedia.
 
-`rag_rt.answerer.Answerer` answers; these are the types of what it takes and gives.
+`rag_rt.answerer.Answerer` answers; these are the types of what it takes and gives. Importing this
+package makes its models known to transformers' auto classes.
 """
 
 from rag_rt.answers import (
@@ -14,6 +15,7 @@ from rag_rt.answers import (
     Usage,
 )
 from rag_rt.errors import RagRtError
+from rag_rt.models.registration import register_models
 from rag_rt.requests import Request
 from rag_rt.settings import Settings, load_settings
 
@@ -31,3 +33,5 @@ __all__ = [
     "Usage",
     "load_settings",
 ]
+
+register_models()

@@ -24,7 +24,7 @@ from rag_rt.attention.relative import (
 # query whose keys are all hidden attends to them all.
 HIDDEN = -1e9
 # Weights computed together: of some groups, for some queries of each.
-_SLAB_BYTES = 4 << 20
+_SLAB_BYTES = 2 << 20
 _SLAB_QUERIES = 64
 
 

@@ -1,20 +1,22 @@
 """The Routing Transformer (Roy et al. 2021), numerically the official TensorFlow program.
 
-Importing this package registers its classes with `AutoConfig`, `AutoModelForCausalLM` and
-`AutoTokenizer`.
+`import rag_rt` registers its classes with `AutoConfig`, `AutoModelForCausalLM` and `AutoTokenizer`
+(`rag_rt.models.registration`).
 """
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
-from rag_rt.models.routing_transformer.errors import (
-    CheckpointError,
-    HyperparameterError,
-    InputError,
-    RoutingTransformerError,
-)
-from rag_rt.models.routing_transformer.modeling import RoutingTransformerForCausalLM
-from rag_rt.models.routing_transformer.tokenization import RoutingTransformerTokenizer
+if TYPE_CHECKING:
+    from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
+    from rag_rt.models.routing_transformer.errors import (
+        CheckpointError,
+        HyperparameterError,
+        InputError,
+        RoutingTransformerError,
+    )
+    from rag_rt.models.routing_transformer.modeling import RoutingTransformerForCausalLM
+    from rag_rt.models.routing_transformer.tokenization import RoutingTransformerTokenizer
 
 __all__ = [
     "CheckpointError",
@@ -26,10 +28,15 @@ __all__ = [
     "RoutingTransformerTokenizer",
 ]
 
-AutoConfig.register(RoutingTransformerConfig.model_type, RoutingTransformerConfig, exist_ok=True)
-AutoModelForCausalLM.register(
-    RoutingTransformerConfig, RoutingTransformerForCausalLM, exist_ok=True
-)
-AutoTokenizer.register(
-    RoutingTransformerConfig, slow_tokenizer_class=RoutingTransformerTokenizer, exist_ok=True
-)  # type: ignore[no-untyped-call]
+_MODULES = {
+    "RoutingTransformerConfig": "configuration",
+    "RoutingTransformerForCausalLM": "modeling",
+    "RoutingTransformerTokenizer": "tokenization",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a class when it is asked for: transformers registers them one by one."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

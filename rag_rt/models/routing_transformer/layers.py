@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu
+from torch.nn.functional import dropout, gelu, relu
 
 from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
 from rag_rt.models.routing_transformer.heads import LocalHeads, Memory, RoutingHeads, StridedHeads
@@ -109,7 +109,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, E) to (B, L, E)."""
-        out: Tensor = self.contract(dropout(self.expand(x).relu_(), self.dropout, self.training))
+        # In place would cost autograd two copies and save nothing.
+        hidden = relu(self.expand(x), inplace=not torch.is_grad_enabled())
+        out: Tensor = self.contract(dropout(hidden, self.dropout, self.training))
         return out
 
 

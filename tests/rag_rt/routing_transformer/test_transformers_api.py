@@ -1,5 +1,7 @@
 """The model behaves as transformers expects of a causal language model."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +104,33 @@ def test_a_text_longer_than_the_model_reads_is_refused(recorded: Find) -> None:
     model = exact_model(recorded)
     with pytest.raises(InputError, match="max_target_length"):
         model(torch.ones(1, 96, dtype=torch.long))
+
+
+LOAD = """
+import sys
+{first}
+assert "transformers" not in sys.modules or "transformers" in "{first}"
+{second}
+print(type({auto}.from_pretrained(sys.argv[1])).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("auto", "found"),
+    [
+        ("AutoConfig", "RoutingTransformerConfig"),
+        ("AutoModelForCausalLM", "RoutingTransformerForCausalLM"),
+    ],
+)
+@pytest.mark.parametrize("transformers_first", [False, True])
+def test_import_rag_rt_is_all_that_auto_classes_need(
+    auto: str, found: str, transformers_first: bool, recorded: Find, tmp_path: Path
+) -> None:
+    recorded("k1_decode_greedy_prefix").model().save_pretrained(tmp_path)
+    imports = ["import rag_rt", f"from transformers import {auto}"]
+    first, second = reversed(imports) if transformers_first else imports
+    code = LOAD.format(first=first, second=second, auto=auto)
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert run.stdout.strip() == found, run.stderr
