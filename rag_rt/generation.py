@@ -27,6 +27,7 @@ from rag_rt.errors import GeneratorError, PromptTooLong
 from rag_rt.models.starter import NAME, starter_generator
 from rag_rt.prompting import Prompt
 from rag_rt.settings import Settings
+from retriever.loading import PICKLED_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Generator:
             raise GeneratorError(
                 f"cannot load the generator '{name}': {error}; name a folder with safetensors "
                 "weights, a Hugging Face Hub id that can be reached, or 'starter' "
-                "(RAG_RT_GENERATOR)"
+                f"(RAG_RT_GENERATOR); {PICKLED_ONLY}"
             ) from error
         self._model.train(False)
         if self._tokenizer.chat_template is None:

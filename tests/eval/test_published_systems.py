@@ -157,6 +157,19 @@ def test_a_closed_book_has_no_passages(
     assert run_rag_rt("eval", "validate", str(out), str(world.questions)).returncode == 0
 
 
+def test_predictions_for_derived_records_say_so(world: World) -> None:
+    path = world.folder / "derived.jsonl"
+    record = {"id": "1", "input": "Why?", "output": [], "meta": {"source": "nq-long"}}
+    path.write_text(json.dumps(record) + "\n")
+    t5 = make_t5(world.folder / "derived-t5")
+    out = world.folder / "derived-guess.jsonl"
+    command = ("eval", "predict", "--questions", str(path), "--out", str(out))
+    outcome = run_rag_rt(*command, "--generator", f"t5:{t5}", "--retriever", "none")
+    assert outcome.returncode == 0, outcome.stderr
+    note = "Note: derived data, not official KILT. Sources of the records: nq-long (1)."
+    assert outcome.stderr.splitlines()[-1] == note
+
+
 def test_the_pipeline_answers_over_any_retriever(world: World, dpr: str) -> None:
     """Its floor for cosines does not touch products: these are far above 1 or below 0."""
     options = ("--retriever", dpr, "--k", "2", "--random-passages")
