@@ -86,11 +86,11 @@ def verdict(report: Mapping[str, Any]) -> str:
     if high < 0:
         return (
             "The answers use what was retrieved: written from random passages, they hold less of "
-            "the true ones."
+            "the retrieved ones."
         )
     return (
         "Not shown that the answers use what was retrieved: written from random passages, they "
-        "hold as much of the true ones, as far as these questions can tell."
+        "hold as much of the retrieved ones, as far as these questions can tell."
     )
 
 

@@ -11,9 +11,9 @@ Sources:
 from dataclasses import dataclass
 from typing import Literal
 
-KILT_PAPER = "Petroni et al. 2021 (KILT), Table 16"
-HURDLES_CODE = "Krishna et al. 2021 (Hurdles), README of the code at 805baf7"
-HURDLES_LEADERBOARD = "Krishna et al. 2021 (Hurdles), paperswithcode page"
+KILT_PAPER = "Petroni et al. 2021 (KILT, arXiv 2009.02252), Table 16"
+HURDLES_CODE = "Krishna et al. 2021 (Hurdles, arXiv 2103.06332), README of its code at 805baf7"
+HURDLES_LEADERBOARD = "Krishna et al. 2021 (Hurdles, arXiv 2103.06332), paperswithcode page"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from eval import report
-from eval.published import SYSTEMS
+from eval.published import KILT_PAPER, SYSTEMS
 from eval.run_kilt import app
 from tests.eval.conftest import WriteRecords, WriteRun
 from tests.eval.files import hit
@@ -106,7 +106,7 @@ def test_every_published_row_stands_there_with_its_source(
         assert f"{number}. {row.source}" in table
         assert f"{row.rougel:.2f}" in line
         assert f'<li id="source-{number}">{row.source}</li>' in page
-    assert page.count("Petroni et al. 2021 (KILT), Table 16") == 1
+    assert page.count(KILT_PAPER) == 1
 
 
 def test_every_figure_over_derived_data_says_so(
