@@ -5,7 +5,8 @@ Sources:
         (arXiv 2009.02252), Table 16.
     Hurdles: Krishna, Roy, Iyyer, "Hurdles to Progress in Long-form Question Answering", NAACL 2021
         (arXiv 2103.06332): the README of its repository, martiansideofthemoon/hurdles-longform-qa
-        at 805baf7, and the leaderboard's figures on its paperswithcode page. RT is the Routing Transformer.
+        at 805baf7, and the leaderboard's figures on its paperswithcode page. RT is the Routing
+        Transformer.
 """
 
 from dataclasses import dataclass
