@@ -68,13 +68,6 @@ def test_the_details_of_a_run_tell_its_passages_and_sentences(
         assert details.usage is not None
 
 
-def test_answers_do_not_depend_on_the_size_of_a_batch(
-    system: System, questions: Path, tmp_path: Path
-) -> None:
-    one = predict(system, questions, tmp_path / "one.jsonl", batch_size=1)
-    assert predict(system, questions, tmp_path / "all.jsonl", batch_size=10) == one
-
-
 def test_titles_of_the_starter_corpus_do_not_pass_for_wikipedia_ids(
     system: System, questions: Path, tmp_path: Path
 ) -> None:
