@@ -68,7 +68,7 @@ def bounds_report(
         EvalError: a file is refused.
     """
     questions = [question for question in read_questions(gold) if question.answers]
-    training = read_questions(train) if train else []
+    training = read_questions(train, progress) if train else []
     kept = [q for q in questions if len(q.answers) > 1 and not q.has_equal_answers]
     bounds = _bounds(training, seed)
     rows: dict[str, Any] = {}

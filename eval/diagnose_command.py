@@ -47,7 +47,7 @@ def bounds(
     from rag_rt.terminal import bar
 
     with exit_codes():
-        with bar("Scoring trivial answers") as progress:
+        with bar("Reading, then scoring") as progress:
             found = bounds_report(gold, train, seed=seed, progress=progress)
         _deliver(found, print_bounds, as_json=as_json, out=out)
 
@@ -108,7 +108,7 @@ def overlap(
     with exit_codes():
         with waiting("Loading the encoder"):
             encoder = open_encoder(load_settings().encoder)
-        with bar("Encoding questions") as progress:
+        with bar("Reading, then encoding") as progress:
             found = overlap_report(
                 gold,
                 train,

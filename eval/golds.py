@@ -11,6 +11,9 @@ from eval.interpretation import read_gold
 from eval.records import RecordFile
 from eval.remarks import derived_source
 from eval.score_reports import DERIVED_NOTE, SOURCES_NAMED
+from retriever.encoders import Progress
+
+_TOLD_EVERY = 1000  # records
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,8 @@ class Question:
     source: str | None
 
 
-def read_questions(path: Path) -> list[Question]:
-    """Read every question of a KILT file.
+def read_questions(path: Path, progress: Progress | None = None) -> list[Question]:
+    """Read every question of a KILT file; `progress` is told how many are read.
 
     Raises:
         UnreadableFile: the file cannot be opened or read.
@@ -36,7 +39,9 @@ def read_questions(path: Path) -> list[Question]:
     """
     questions = []
     with closing(RecordFile(path)) as records:
-        for record in records:
+        for ordinal, record in enumerate(records):
+            if progress and ordinal % _TOLD_EVERY == 0:
+                progress(ordinal, len(records))
             gold = read_gold(record)
             given = [output.get("answer") for output in record.data["output"]]
             written = sum(bool(answer and answer.strip()) for answer in given)

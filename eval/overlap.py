@@ -90,14 +90,14 @@ def overlap_report(
         encoder: the retriever's.
         threshold: the cosine from which a question overlaps.
         seed: of the resampling and of the pairs shown.
-        progress: told how many questions are encoded.
+        progress: told how many training questions are read, then how many of all are encoded.
 
     Raises:
         EvalError: a file is refused.
         NotDiagnosable: a file holds no questions with answers.
     """
     questions = read_questions(gold)
-    training = [question for question in read_questions(train) if question.answers]
+    training = [question for question in read_questions(train, progress) if question.answers]
     for path, found in ((gold, questions), (train, training)):
         if not found:
             raise NotDiagnosable(f"{path} holds no questions with answers; name a file that does")
