@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from rag_rt.attention.relative import (
     RelativeTables,
@@ -55,7 +55,8 @@ def attend(
     rows: tuple[Tensor | None, ...] = (None, None)
     if relative is not None:
         rows = tuple(distance_rows(table, q.shape[-2], k.shape[-2]) for table in relative)
-    out: Tensor = _Attention.apply(q, k, v, *rows, unseen, pattern, dropout)
+    apply: Any = _Attention.apply  # torch declares no types for it
+    out: Tensor = apply(q, k, v, *rows, unseen, pattern, dropout)
     return out
 
 
@@ -86,7 +87,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         q: Tensor,
         k: Tensor,
         v: Tensor,
@@ -105,19 +106,18 @@ class _Attention(torch.autograd.Function):
                 said += relative_values(dropped, value_rows[slab.rows])
             out[slab.queries] = said
         ctx.save_for_backward(q, k, v, key_rows, value_rows, unseen, pattern)
-        ctx.dropout, ctx.seed = dropout, weights.seed  # type: ignore[attr-defined]
+        ctx.dropout, ctx.seed = dropout, weights.seed
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, key_rows, value_rows, unseen, pattern = ctx.saved_tensors
         weights = _Weights(q, k, key_rows, unseen, pattern, ctx.dropout, ctx.seed)
         grad_q = q.new_empty(q.shape)
         grad_k, grad_v = k.new_zeros(k.shape), v.new_zeros(v.shape)
-        grad_key_rows, grad_value_rows = (
-            None if rows is None else torch.zeros_like(rows) for rows in (key_rows, value_rows)
-        )
+        grad_key_rows: Any = None if key_rows is None else torch.zeros_like(key_rows)
+        grad_value_rows: Any = None if value_rows is None else torch.zeros_like(value_rows)
         for slab in weights.slabs():
             kept, dropped, factor = weights.of(slab)
             g = grad[slab.queries]

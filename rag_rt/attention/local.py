@@ -39,8 +39,8 @@ def causal_blocks(
     """
     keys = flange + query_block
     later = later_keys(query_block, keys, q.device)
-    blocks = (x.unfold(2, keys, query_block) for x in (k, v, zero_rows(v)))
-    return _attended(q, *blocks, query_block, later, relative)
+    k, v, unseen = (x.unfold(2, keys, query_block) for x in (k, v, zero_rows(v)))
+    return _attended(q, k, v, unseen, query_block, later, relative)
 
 
 def local_attention(
@@ -80,8 +80,8 @@ def local_attention(
         unseen = unseen | pad(padding, sides)[:, None]
     keys = sum(sides) + memory_block
     later = later_keys(query_block, keys, q.device) if causal else None
-    blocks = (x.unfold(2, keys, memory_block) for x in (k, v, unseen))
-    return _attended(q, *blocks, query_block, later, relative, dropout)
+    k, v, unseen = (x.unfold(2, keys, memory_block) for x in (k, v, unseen))
+    return _attended(q, k, v, unseen, query_block, later, relative, dropout)
 
 
 def _attended(

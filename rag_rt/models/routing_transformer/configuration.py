@@ -144,6 +144,20 @@ class RoutingTransformerConfig(PreTrainedConfig):  # type: ignore[no-untyped-cal
         """Whether a layer has routing heads; in the others these heads are local (SPEC §2)."""
         return self.sparsity_cluster_num_heads > 0 and layer >= self.sparsity_skip_first
 
+    @property
+    def not_causal(self) -> str | None:
+        """The field by which values of later positions, or of a source, reach earlier ones."""
+        routes = any(self.routes(layer) for layer in range(self.num_decoder_layers))
+        strided = self.sparsity_strided_num_heads + self.sparsity_cluster_strided_num_heads
+        for field, holds in (
+            ("num_encoder_layers", self.num_encoder_layers > 0),
+            ("share_qk", routes and not self.share_qk),
+            ("sparsity_strided_num_heads", strided > 0),
+        ):
+            if holds:
+                return field
+        return None
+
     def _check_bounds(self) -> None:
         for field in _POSITIVE:
             _require(getattr(self, field) >= 1, field, "must be at least 1", getattr(self, field))

@@ -15,7 +15,7 @@ from rag_rt.attention.centroids import (
     on_sphere,
     updated_centroids,
 )
-from rag_rt.attention.local import local_attention, strided_attention
+from rag_rt.attention.local import causal_blocks, local_attention, strided_attention
 from rag_rt.attention.relative import RelativeTables
 from rag_rt.attention.routing import routed_attention, strided_windows, top_windows
 from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
@@ -84,6 +84,13 @@ class LocalHeads(nn.Module):
             padding=padding,
             relative=self.relative() if self.relative else None,
             dropout=self.dropout if self.training else 0.0,
+        )
+
+    def blocks(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend causally, given the F keys before: q (B, H, L, D), k and v (B, H, F+L, D)."""
+        relative = self.relative() if self.relative else None
+        return causal_blocks(
+            q, k, v, query_block=self.query_block, flange=self.flange, relative=relative
         )
 
 

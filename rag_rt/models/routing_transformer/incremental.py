@@ -29,19 +29,13 @@ def require_incremental(config: RoutingTransformerConfig) -> None:
     Raises:
         InputError: it has heads without a causal counterpart.
     """
-    routes = any(config.routes(layer) for layer in range(config.num_decoder_layers))
-    strided = config.sparsity_strided_num_heads + config.sparsity_cluster_strided_num_heads
-    for field, holds in (
-        ("num_encoder_layers", config.num_encoder_layers == 0),
-        ("share_qk", config.share_qk or not routes),
-        ("sparsity_strided_num_heads", strided == 0),
-    ):
-        if not holds:
-            raise InputError(
-                "decoding",
-                "must be 'exact' for a model with an encoder, with strided heads or without "
-                f"share_qk, found 'incremental' and {field} {getattr(config, field)!r}",
-            )
+    field = config.not_causal
+    if field is not None:
+        raise InputError(
+            "decoding",
+            "must be 'exact' for a model with an encoder, with strided heads or without "
+            f"share_qk, found 'incremental' and {field} {getattr(config, field)!r}",
+        )
 
 
 class LocalMemory:

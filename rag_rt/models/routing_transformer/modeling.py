@@ -21,6 +21,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from rag_rt.attention.centroids import on_sphere
 from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
 from rag_rt.models.routing_transformer.errors import InputError
+from rag_rt.models.routing_transformer.exact import ExactCache
 from rag_rt.models.routing_transformer.heads import Memory, RelativePositions, RoutingHeads
 from rag_rt.models.routing_transformer.incremental import IncrementalCache
 from rag_rt.models.routing_transformer.layers import Layer, Sequence
@@ -131,7 +132,7 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         inputs: Tensor | None = None,
         labels: Tensor | None = None,
-        past_key_values: IncrementalCache | None = None,
+        past_key_values: IncrementalCache | ExactCache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         **_: Any,
@@ -146,28 +147,38 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
             attention_mask: (B, T), 0 where a row has no token; rows may be padded on either side.
             inputs: ids (B, S) of the source, for models with an encoder.
             labels: (B, T), usually the input ids; -100 where they do not count.
-            past_key_values: what was remembered of the tokens before; only `incremental`.
-            use_cache: give what is remembered with the logits; only `incremental`.
+            past_key_values: what was remembered; `incremental` decoding then reads the tokens
+                that follow, `exact` decoding the whole text.
+            use_cache: give what is remembered with the logits; `exact` only goes on with a cache.
             logits_to_keep: only the logits of the last so many tokens; 0: all.
 
         Raises:
             InputError: ids or lengths that the model cannot read; it names the rule.
         """
-        cache = None
+        cache = past_key_values
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         present = mask[:, -input_ids.shape[1] :].bool()
-        if self.training or self.config.decoding == "exact":
-            decoded, where = self._zero_filled(input_ids, present, inputs)
+        kept = slice(-logits_to_keep, None)
+        extra_loss: Tensor | float = 0.0
+        if not self.training and self.config.decoding == "incremental":
+            cache = cache or IncrementalCache.empty(self.config)
+            states, where = self._incremental(input_ids, present, cast("IncrementalCache", cache))
+            states = states.take_along_dim(where[:, kept, None], 1)
         else:
-            cache = past_key_values or IncrementalCache.empty(self.config)
-            decoded, where = self._incremental(input_ids, present, cache)
-        states = decoded.states.take_along_dim(where[:, -logits_to_keep:, None], 1)
+            targets, where = self._zero_filled(input_ids, present)
+            if isinstance(cache, ExactCache):
+                states = self._exact(targets, where[:, kept], cache)
+                cache.tokens = input_ids.shape[1]
+            else:
+                decoded = self.teacher_forced(targets, inputs)
+                states = decoded.states.take_along_dim(where[:, kept, None], 1)
+                extra_loss = decoded.extra_loss
         logits = self.logits(states)
         loss = None
         if labels is not None:
             loss = cross_entropy(logits[:, :-1].mT, labels[:, 1:], ignore_index=IGNORED)
             if self.training:
-                loss = loss + decoded.extra_loss
+                loss = loss + extra_loss
         wants_cache = self.config.use_cache if use_cache is None else use_cache
         return CausalLMOutputWithPast(
             loss=loss,
@@ -192,11 +203,15 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
         max_cache_length: int,
     ) -> bool:
         """Give `generate` an empty cache, so that it may read a prompt in chunks."""
-        wanted = self.config.decoding == "incremental" and bool(generation_config.use_cache)
-        wanted = wanted and model_kwargs.get("past_key_values") is None
-        if wanted:
-            model_kwargs["past_key_values"] = IncrementalCache.empty(self.config)
-        return wanted
+        given = model_kwargs.get("past_key_values") is not None
+        if given or not generation_config.use_cache:
+            return False
+        exact = self.config.decoding == "exact"
+        if exact and self.config.not_causal is not None:
+            return False
+        kind = ExactCache if exact else IncrementalCache.empty
+        model_kwargs["past_key_values"] = kind(self.config)
+        return True
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, next_sequence_length: int | None = None, **kwargs: Any
@@ -211,7 +226,7 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _incremental(
         self, ids: Tensor, present: Tensor, cache: IncrementalCache
-    ) -> tuple[TeacherForced, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """The states of new tokens (B, T) that a cache lacks, and where each token's states are."""
         batch, tokens = ids.shape
         self._check_ids("input_ids", ids)
@@ -229,12 +244,21 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
         x = self.embedded(rows, cache.length.unsqueeze(-1) + columns)
         x = cache.decode(self.decoder, x, added)
         cache.tokens += tokens
-        return TeacherForced(self.final(x), x.new_zeros(())), where
+        return self.final(x), where
 
-    def _zero_filled(
-        self, ids: Tensor, present: Tensor, inputs: Tensor | None
-    ) -> tuple[TeacherForced, Tensor]:
-        """The official function of the zero-filled sequence, and where each token's states are.
+    def _exact(self, targets: Tensor, asked: Tensor, cache: ExactCache) -> Tensor:
+        """The official function of targets (B, L) at positions (B, T): states (B, T, E)."""
+        self._check(targets, None)
+        shifted = pad(targets, (1, -1))
+        start = cache.start(shifted, asked)
+        columns = torch.arange(start, targets.shape[1], device=targets.device)
+        x = self.embedded(shifted[:, start:], columns)
+        first = None if self.config.add_timing_signal else _first_equal(shifted)
+        states: Tensor = self.final(cache.decode(self.decoder, x, start, first, asked))
+        return states
+
+    def _zero_filled(self, ids: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """The zero-filled sequence of targets, and where each token's states are.
 
         The sequence is as long as the official decoder's, `max_target_length`; in training it is
         as short as blocks and windows allow.
@@ -253,7 +277,7 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
         targets = ids.new_zeros(batch, length).scatter(
             1, position.masked_fill(~present, length - 1), ids.masked_fill(~present, 0)
         )
-        return self.teacher_forced(targets, inputs), position + 1
+        return targets, position + 1
 
     def _encoded(self, inputs: Tensor | None) -> tuple[Memory, Tensor]:
         """The encoder's output (B, S, E), and its k-means loss."""
