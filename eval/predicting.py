@@ -5,14 +5,15 @@ too, goes on from there. The guess file appears whole, in the order of the quest
 details of its answers beside it (`eval.runs`).
 
 Batches are cut in the same places whatever was answered before, because the numbers of a model
-depend on what shares a batch with a question: a batch that was stopped half-way is answered whole
-again, and its lost answers alone are kept. So a run that was stopped ends with the same guesses.
+depend on what shares a batch with a question. A batch that was stopped half-way is searched for
+whole again, and read whole again unless its answers are independent; what was lost of it alone is
+kept. So a run that was stopped ends with the same guesses.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
@@ -62,17 +63,32 @@ def predict(
             _append(file, head)
         for first in range(0, len(records), batch_size):
             batch = records[first : first + batch_size]
-            if all(record.id in done for record in batch):
-                continue
-            readings = system.answer_batch([record.data["input"] for record in batch])
-            for record, reading in zip(batch, readings, strict=True):
-                if record.id not in done:
-                    done[record.id] = _line(record, reading, wikipedia_ids=knows_ids(system))
-                    _append(file, done[record.id])
-            progress(len(done), len(records))
+            for record, reading in _answers(system, batch, frozenset(done)):
+                done[record.id] = _line(record, reading, wikipedia_ids=knows_ids(system))
+                _append(file, done[record.id])
+                progress(len(done), len(records))
     _write_whole(out, settings, [done[record.id] for record in records])
     partial.unlink()
     return len(records)
+
+
+def _answers(
+    system: System, batch: Sequence[Record], done: Container[str]
+) -> Iterator[tuple[Record, Reading]]:
+    """The answers that a batch lacks, as they come."""
+    if all(record.id in done for record in batch):
+        return
+    questions = [record.data["input"] for record in batch]
+    passages = system.search(questions)
+    rows = [
+        row
+        for row, record in enumerate(batch)
+        if record.id not in done or not system.reader.independent
+    ]
+    readings = system.reader.read([questions[row] for row in rows], [passages[row] for row in rows])
+    for row, reading in zip(rows, readings, strict=True):
+        if batch[row].id not in done:
+            yield batch[row], reading
 
 
 def settings_of(system: System) -> dict[str, Any]:

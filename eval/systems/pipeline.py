@@ -3,7 +3,7 @@
 Answers are decoded one after the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eval.systems.system import Reading
@@ -14,6 +14,8 @@ from retriever import Hit
 
 class PipelineReader:
     """Answers with sentences, evidence, usage and timings."""
+
+    independent = True
 
     def __init__(self, answerer: Answerer, *, max_tokens: int, seed: int) -> None:
         self._answerer = answerer
@@ -29,12 +31,12 @@ class PipelineReader:
             "seed": self._seed,
         }
 
-    def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
+    def read(
+        self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]
+    ) -> Iterator[Reading]:
         """See `Reader`; greedy."""
-        return [
-            Reading.of(self._answerer.answer_from(self._request(question), hits))
-            for question, hits in zip(questions, passages, strict=True)
-        ]
+        for question, hits in zip(questions, passages, strict=True):
+            yield Reading.of(self._answerer.answer_from(self._request(question), hits))
 
     def _request(self, question: str) -> Request:
         return Request(question, max_tokens=self._max_tokens, seed=self._seed)

@@ -26,6 +26,8 @@ MARGINALISATIONS = ("rag-sequence", "rag-token")
 class RagReader:
     """A RAG checkpoint, as transformers keeps it. Computes in float32."""
 
+    independent = False
+
     def __init__(self, folder: str, *, by_token: bool, max_tokens: int) -> None:
         """Load a reader; the checkpoint's own question encoder is not used, `--retriever` is.
 

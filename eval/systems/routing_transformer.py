@@ -24,6 +24,8 @@ from retriever.artefacts import verified_manifest
 class RoutingTransformerReader:
     """A converted model, sampling as the published system does."""
 
+    independent = False
+
     def __init__(
         self, folder: Path, *, max_tokens: int, seed: int, nucleus: float = NUCLEUS
     ) -> None:

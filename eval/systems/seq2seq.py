@@ -76,6 +76,8 @@ FORMS: Mapping[str, InputForm] = {
 class Seq2SeqReader:
     """A sequence-to-sequence model that reads in one form. Computes in float32."""
 
+    independent = False
+
     def __init__(self, form: str, folder: str, *, max_tokens: int) -> None:
         """Load a reader.
 

@@ -3,7 +3,7 @@
 The two halves are apart so that the same reader can be given other passages: nothing else changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -38,8 +38,18 @@ class Reader(Protocol):
         """What the answers depend on beside questions and passages: any JSON values."""
         ...
 
-    def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
-        """Answer each question from its passages, best first; a closed book is given none."""
+    @property
+    def independent(self) -> bool:
+        """Whether no answer depends, to the last bit, on what is read together with it."""
+        ...
+
+    def read(
+        self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]
+    ) -> Iterable[Reading]:
+        """Answer each question from its passages, best first; a closed book is given none.
+
+        Answers come in order, each as soon as it is there.
+        """
         ...
 
 
@@ -51,15 +61,15 @@ class System:
     searcher: Searcher | None
     k: int
 
-    def answer_batch(self, questions: Sequence[str]) -> list[Reading]:
-        """An answer to each question, in order.
+    def search(self, questions: Sequence[str]) -> list[tuple[Hit, ...]]:
+        """The passages of each question, found together; none for a closed book.
 
         Raises:
-            RetrieverError, RagRtError: a question cannot be answered; the message says why.
+            RetrieverError: a question cannot be searched for.
         """
         if self.searcher is None:
-            return self.reader.read(questions, [()] * len(questions))
-        return self.reader.read(questions, self.searcher.search_batch(questions, self.k))
+            return [()] * len(questions)
+        return self.searcher.search_batch(questions, self.k)
 
     def with_random_passages(self, seed: int) -> Self:
         """The same system over random passages of the same index, the control of retrieval.

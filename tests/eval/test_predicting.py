@@ -134,8 +134,9 @@ class Recording:
 
     settings: Mapping[str, Any] = {}
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, independent: bool = False) -> None:
         self.name = name
+        self.independent = independent
         self.batches: list[Sequence[str]] = []
 
     def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
@@ -174,3 +175,29 @@ def test_a_stopped_run_is_not_gone_on_with_under_other_settings(
     out.unlink()
     with pytest.raises(PartialMismatch, match="other settings"):
         predict(system, questions, out)
+
+
+def test_of_independent_answers_only_the_lost_are_written_again(
+    questions: Path, tmp_path: Path
+) -> None:
+    """Record by record: the pipeline decodes one answer after the other."""
+    out = tmp_path / "guess.jsonl"
+    closed = System(Recording("first", independent=True), None, 1)
+    with pytest.raises(Stopped):
+        predicting.predict(closed, questions, out, batch_size=3, progress=stop_after(2))
+    again = Recording("again", independent=True)
+    guesses = predict(System(again, None, 1), questions, out)
+    assert again.batches == [QUESTIONS[2:3], QUESTIONS[3:]]
+    writers = [g["output"][0]["answer"].partition(":")[0] for g in guesses]
+    assert writers == ["first", "first", "again", "again"]
+
+
+def test_every_answer_of_the_pipeline_is_kept_as_soon_as_it_is_there(
+    system: System, questions: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        predicting.predict(
+            system, questions, tmp_path / "guess.jsonl", batch_size=4, progress=stop_after(1)
+        )
+    lines = (tmp_path / "guess.jsonl.partial").read_text().splitlines()
+    assert [json.loads(line)["guess"]["input"] for line in lines[1:]] == QUESTIONS[:1]
