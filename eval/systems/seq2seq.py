@@ -67,7 +67,13 @@ FORMS: Mapping[str, InputForm] = {
     "bart": InputForm(passages_before_question),
     "bart-eli5": InputForm(
         question_and_context,
-        decoding={"num_beams": 8, "min_length": 64, "no_repeat_ngram_size": 3},  # its demo's
+        decoding={  # `qa_s2s_generate` of transformers' lfqa_utils.py, with which it was published
+            "num_beams": 8,
+            "min_length": 64,
+            "early_stopping": True,
+            "no_repeat_ngram_size": 3,
+            "decoder_start_token_id": 0,  # <s>, where BART's own is </s>
+        },
     ),
     "t5": InputForm(task_and_question, closed_book=True),
 }
