@@ -131,7 +131,7 @@ def cluster_step(
     out = attend_at_distances(q[batch, head], keys, values, empty, distance, relative)
     total = q.new_zeros(*q.shape[:2], 1, values.shape[-1])
     total.index_put_((batch, head), out, accumulate=True)
-    return total / (member.sum(-1)[..., None, None] + COUNT_OFFSET)
+    return (total / (member.sum(-1)[..., None, None] + COUNT_OFFSET)).to(q.dtype)
 
 
 def _averaged(out: Tensor, where: Tensor, member: Tensor) -> Tensor:
@@ -140,4 +140,4 @@ def _averaged(out: Tensor, where: Tensor, member: Tensor) -> Tensor:
     total = out.new_zeros(batch, heads, length, out.shape[-1])
     index = where.flatten(2).unsqueeze(-1).expand(-1, -1, -1, out.shape[-1])
     total.scatter_add_(2, index, out.flatten(2, 3))
-    return total / (member.sum(2).unsqueeze(-1) + COUNT_OFFSET)
+    return (total / (member.sum(2).unsqueeze(-1) + COUNT_OFFSET)).to(out.dtype)

@@ -17,14 +17,18 @@ SMOOTHING = 1e-5
 
 
 def on_sphere(x: Tensor) -> Tensor:
-    """Layer norm over the depth of a head, without scale or bias: (…, D) to (…, D)."""
+    """Layer norm over the depth of a head, without scale or bias: (…, D) to (…, D).
+
+    At least in float32: what comes of it is compared, and bfloat16 would make equals of neighbours.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     return layer_norm(x, x.shape[-1:], eps=SPHERE_EPSILON)
 
 
 @torch.no_grad()
 def cluster_scores(x: Tensor, means: Tensor) -> Tensor:
     """x · centroid: x (B, H, L, D), means (H, C, D) to (B, H, C, L). Has no gradient."""
-    return means @ x.mT
+    return means.to(x.dtype) @ x.mT
 
 
 class KMeans(NamedTuple):
@@ -41,7 +45,7 @@ class KMeans(NamedTuple):
 def kmeans_losses(x: Tensor, means: Tensor, nearest: Tensor) -> KMeans:
     """The k-means losses of x (B, H, L, D), means (H, C, D), nearest (B, H, L)."""
     heads = torch.arange(means.shape[0], device=means.device)[:, None]
-    centroids = means[heads, nearest]  # (B, H, L, D)
+    centroids = means[heads, nearest].to(x.dtype)  # (B, H, L, D)
     return KMeans(mse_loss(x, centroids.detach()), mse_loss(x.detach(), centroids))
 
 

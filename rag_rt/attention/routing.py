@@ -56,7 +56,8 @@ def scattered(outputs: Tensor, windows: Tensor, length: int) -> Tensor:
     flat = outputs.flatten(0, 3)
     total = flat.new_zeros(batch * heads * length, flat.shape[-1]).index_add(0, rows, flat)
     count = torch.bincount(rows, minlength=batch * heads * length)
-    return (total / (count + COUNT_OFFSET).unsqueeze(-1)).view(batch, heads, length, -1)
+    average = (total / (count + COUNT_OFFSET).unsqueeze(-1)).to(outputs.dtype)
+    return average.view(batch, heads, length, -1)
 
 
 def routed_attention(

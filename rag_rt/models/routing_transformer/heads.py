@@ -168,8 +168,8 @@ class RoutingHeads(nn.Module):
             key_windows, key_loss = self._routed(k, memory.first)
             loss = loss + key_loss
         out = routed_attention(
-            q,
-            k,
+            q.to(v.dtype),
+            k.to(v.dtype),
             v,
             query_windows,
             key_windows,

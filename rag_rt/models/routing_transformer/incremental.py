@@ -77,7 +77,7 @@ class ClusterMemory:
         self.keys = like.new_zeros(*clusters, heads.window, like.shape[-1])
         self.values = like.new_zeros(*clusters, heads.window, value_like.shape[-1])
         self.count = torch.zeros(clusters, dtype=torch.long, device=like.device)
-        self.scores = like.new_empty(*clusters, 0)
+        self.scores = torch.empty(*clusters, 0, device=like.device)
 
     def attend(
         self,
@@ -95,6 +95,7 @@ class ClusterMemory:
         position = length.unsqueeze(-1) + columns  # (B, L)
         real = columns < added.unsqueeze(-1)
         scores = cluster_scores(q, heads.means)
+        q = q.to(v.dtype)
         longest = int(length.max())
         member = admitted(scores, self.scores[..., :longest], position, heads.window, horizon)
         member &= real[:, None, None]

@@ -51,6 +51,7 @@ class RoutingTransformerForCausalLM(PreTrainedModel, GenerationMixin):
     base_model_prefix = "decoder"
     main_input_name = "input_ids"
     _no_split_modules = ["Layer"]  # noqa: RUF012  # as transformers declares it
+    _keep_in_fp32_modules_strict = {"means", "ema_count", "ema_means"}  # noqa: RUF012
 
     def __init__(self, config: RoutingTransformerConfig) -> None:
         super().__init__(config)
