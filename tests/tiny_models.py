@@ -15,6 +15,8 @@ from transformers import (
     DPRConfig,
     DPRContextEncoder,
     DPRQuestionEncoder,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     RagConfig,
     RagSequenceForGeneration,
@@ -135,6 +137,30 @@ def bart_config(vocab_size: int) -> BartConfig:
 def make_bart(folder: Path) -> str:
     tokenizer = bart_tokenizer()
     model = BartForConditionalGeneration(bart_config(len(tokenizer)))
+    randomize(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def make_chat(folder: Path) -> str:
+    """A causal language model with a chat template."""
+    tokenizer = byte_tokenizer(("<pad>", "</s>", "<unk>"), "$A")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
+    )
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=2048,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    model = LlamaForCausalLM(config)
     randomize(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

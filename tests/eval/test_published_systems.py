@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from eval.systems import open_system
+from rag_rt.answerer import NOT_FOUND
 from rag_rt.errors import SettingsError
 from rag_rt.settings import Settings
 from retriever.building import build_index
@@ -21,6 +22,7 @@ from retriever.sources import open_source
 from tests.conftest import RAG_RT, run_rag_rt
 from tests.tiny_models import (
     make_bart,
+    make_chat,
     make_dpr,
     make_rag,
     make_realm,
@@ -170,12 +172,19 @@ def test_predictions_for_derived_records_say_so(world: World) -> None:
     assert outcome.stderr.splitlines()[-1] == note
 
 
-def test_the_pipeline_answers_over_any_retriever(world: World, dpr: str) -> None:
-    """Its floor for cosines does not touch products: these are far above 1 or below 0."""
-    options = ("--retriever", dpr, "--k", "2", "--random-passages")
-    out, outcome = world.predict("pipeline", *options, environment=world.index(dpr))
+@pytest.mark.parametrize("passages", [(), ("--random-passages",)])
+def test_the_pipeline_runs_any_chat_model_over_any_retriever(
+    world: World, dpr: str, passages: tuple[str, ...]
+) -> None:
+    """Its floor for cosines does not touch products, which may lie anywhere."""
+    chat = make_chat(world.folder / f"chat{len(passages)}")
+    options = ("--generator", chat, "--retriever", dpr, "--k", "2", *passages)
+    name = f"pipeline{len(passages)}"
+    out, outcome = world.predict(name, *options, environment=world.index(dpr))
     assert outcome.returncode == 0, outcome.stderr
-    assert all(guess["output"][0]["answer"] for guess in read(out))
+    answers = {guess["output"][0]["answer"] for guess in read(out)}
+    assert NOT_FOUND not in answers
+    assert len(answers) > 1
 
 
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_file(
