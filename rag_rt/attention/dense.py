@@ -17,7 +17,6 @@ from rag_rt.attention.relative import (
     by_distance,
     distance_rows,
     relative_logits,
-    relative_values,
 )
 
 # What tensor2tensor adds to the logit of a hidden key. Finite, and added rather than filled in: a
@@ -71,15 +70,25 @@ def zero_rows(v: Tensor) -> Tensor:
     return (v == 0).all(-1)
 
 
-class _Slab(NamedTuple):
-    """Which queries of which groups, the keys that they may see, and the rows of their distances.
+class _Piece(NamedTuple):
+    """Some queries of each group, from the first to the last key that any of them may see.
 
-    The first indexes (B, H, N, Q, …), the second (B, H, N, K, …), the last (Q+K-1, …).
+    `rows` are those of their distances; `bias` hides what the pattern hides of the last keys, which
+    are the only ones from which it hides anything.
     """
 
+    queries: slice
+    keys: slice
+    rows: slice
+    bias: Tensor
+
+
+class _Slab(NamedTuple):
+    """A piece of some groups: `queries` indexes (B, H, N, Q, …), `keys` (B, H, N, K, …)."""
+
+    piece: _Piece
     queries: tuple[int, slice, slice, slice]
     keys: tuple[int, slice, slice, slice]
-    rows: slice
 
 
 class _Attention(torch.autograd.Function):
@@ -103,7 +112,7 @@ class _Attention(torch.autograd.Function):
             _, dropped, _ = weights.of(slab)
             said = dropped @ v[slab.keys]
             if value_rows is not None:
-                said += relative_values(dropped, value_rows[slab.rows])
+                said += weights.by_distance(dropped) @ value_rows[slab.piece.rows]
             out[slab.queries] = said
         ctx.save_for_backward(q, k, v, key_rows, value_rows, unseen, pattern)
         ctx.dropout, ctx.seed = dropout, weights.seed
@@ -119,23 +128,23 @@ class _Attention(torch.autograd.Function):
         grad_key_rows: Any = None if key_rows is None else torch.zeros_like(key_rows)
         grad_value_rows: Any = None if value_rows is None else torch.zeros_like(value_rows)
         for slab in weights.slabs():
+            rows = slab.piece.rows
             kept, dropped, factor = weights.of(slab)
             g = grad[slab.queries]
             grad_v[slab.keys] += dropped.mT @ g
-            d = g @ v[slab.keys].mT  # of the weights, then of the logits
+            d = g @ v[slab.keys].mT  # of the weights
             if value_rows is not None:
-                d += relative_logits(g, value_rows[slab.rows], d.shape[-1])
-                grad_value_rows[slab.rows] += _summed(by_distance(dropped), g)
+                d += relative_logits(g, value_rows[rows], d.shape[-1])
+                grad_value_rows[rows] += _summed(weights.by_distance(dropped), g)
             if factor is not None:
                 d *= factor
-            d -= (d * kept).sum(-1, keepdim=True)
-            d *= kept
+            d = torch.ops.aten._softmax_backward_data(d, kept, -1, d.dtype)  # of the logits
             grad_k[slab.keys] += d.mT @ q[slab.queries]
             of_q = d @ k[slab.keys]
             if key_rows is not None:
-                d = by_distance(d)
-                of_q += d @ key_rows[slab.rows]
-                grad_key_rows[slab.rows] += _summed(d, q[slab.queries])
+                d = weights.by_distance(d)
+                of_q += d @ key_rows[rows]
+                grad_key_rows[rows] += _summed(d, q[slab.queries])
             grad_q[slab.queries] = of_q
         return grad_q, grad_k, grad_v, grad_key_rows, grad_value_rows, None, None, None
 
@@ -156,8 +165,8 @@ class _Weights:
         self._q, self._k, self._key_rows, self._unseen = q, k, key_rows, unseen
         shape = (q.shape[-2], k.shape[-2])
         self._pattern = q.new_zeros(shape, dtype=torch.bool) if pattern is None else pattern
-        self._bias = q.new_zeros(shape).masked_fill_(self._pattern, HIDDEN)
         self._concerned = None if unseen is None else unseen.any(-1)  # (B, H, N)
+        self._columns = q.new_empty(0)
         self._dropout = dropout
         self.seed = seed
         if dropout:
@@ -167,27 +176,27 @@ class _Weights:
     def slabs(self) -> Iterator[_Slab]:
         """Some queries of some groups: of a few heads, or of a part of one head."""
         batch, heads, groups = self._q.shape[:3]
-        for queries, keys, rows in self._pieces():
-            size = (queries.stop - queries.start) * (keys.stop - keys.start)
+        for piece in self._pieces():
+            size = (piece.queries.stop - piece.queries.start) * (piece.keys.stop - piece.keys.start)
             fitting = max(1, _SLAB_BYTES // (size * self._q.element_size()))
             across = max(1, fitting // groups)
             for row in range(batch):
                 for head in range(0, heads, across):
                     for group in range(0, groups, fitting):
                         where = row, slice(head, head + across), slice(group, group + fitting)
-                        yield _Slab((*where, queries), (*where, keys), rows)
+                        yield _Slab(piece, (*where, piece.queries), (*where, piece.keys))
 
     def of(self, slab: _Slab) -> tuple[Tensor, Tensor, Tensor | None]:
         """Weights (h, n, q, k), the same with some dropped, and the factors that drop them."""
-        q = self._q[slab.queries]
+        q, piece = self._q[slab.queries], slab.piece
         logits = q @ self._k[slab.keys].mT
         if self._key_rows is not None:
-            logits += relative_logits(q, self._key_rows[slab.rows], logits.shape[-1])
-        logits += self._bias[slab.queries[-1], slab.keys[-1]]
+            logits += relative_logits(q, self._key_rows[piece.rows], logits.shape[-1])
+        logits[..., logits.shape[-1] - piece.bias.shape[-1] :] += piece.bias
         if self._unseen is not None and self._concerned is not None:
             concerned = self._concerned[slab.queries[:-1]]
             unseen = self._unseen[slab.keys][concerned].unsqueeze(-2)
-            hidden = unseen & ~self._pattern[slab.queries[-1], slab.keys[-1]]  # none twice
+            hidden = unseen & ~self._pattern[piece.queries, piece.keys]  # none twice
             logits[concerned] += HIDDEN * hidden
         weights = logits.softmax(-1)
         if not self._dropout:
@@ -196,19 +205,27 @@ class _Weights:
         factor = torch.empty_like(weights).bernoulli_(kept, generator=self._random).div_(kept)
         return weights, weights * factor, factor
 
-    def _pieces(self) -> Iterator[tuple[slice, slice, slice]]:
-        """Some queries, from the first to the last key that any of them sees, their distances."""
+    def by_distance(self, weights: Tensor) -> Tensor:
+        """`relative.by_distance`, in memory that the next call of this method writes to."""
+        shape = (*weights.shape[:-1], sum(weights.shape[-2:]) - 1)
+        if self._columns.shape != shape:
+            self._columns = weights.new_zeros(shape)
+        return by_distance(weights, self._columns)
+
+    def _pieces(self) -> Iterator[_Piece]:
         queries, keys = self._pattern.shape
         everything = self._hides_all()
         for start in range(0, queries, _SLAB_QUERIES):
             stop = min(start + _SLAB_QUERIES, queries)
-            first, last = 0, keys
-            if not everything:
-                seen = (~self._pattern[start:stop]).any(0).nonzero()
-                first, last = int(seen[0]), int(seen[-1]) + 1
+            hides = self._pattern[start:stop]
+            seen = torch.arange(keys) if everything else (~hides).any(0).nonzero()
+            first, last = int(seen[0]), int(seen[-1]) + 1
             row = first + queries - stop  # of the distance from the last query to the first key
             rows = slice(row, row + last - first + stop - start - 1)
-            yield slice(start, stop), slice(first, last), rows
+            some = hides.any(0)[first:last].nonzero()
+            hides = hides[:, first + int(some[0]) if len(some) else last : last]
+            bias = self._q.new_zeros(hides.shape).masked_fill_(hides, HIDDEN)
+            yield _Piece(slice(start, stop), slice(first, last), rows, bias)
 
     def _hides_all(self) -> bool:
         """Whether there is a query from which all keys are hidden; it attends to all of them."""

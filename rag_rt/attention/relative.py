@@ -39,12 +39,16 @@ def by_key(columns: Tensor, keys: int) -> Tensor:
     return flat.unfold(-1, keys, distances - 1)[..., :queries, :]
 
 
-def by_distance(weights: Tensor) -> Tensor:
-    """The inverse of `by_key`: (…, Q, K) to (…, Q, Q+K-1), zero where a query has no key."""
+def by_distance(weights: Tensor, columns: Tensor | None = None) -> Tensor:
+    """The inverse of `by_key`: (…, Q, K) to (…, Q, Q+K-1), zero where a query has no key.
+
+    It is written into `columns`, where given: zeros, or what was written there before.
+    """
     queries, keys = weights.shape[-2:]
     if queries == 1:
         return weights
-    columns = weights.new_zeros(*weights.shape[:-1], queries + keys - 1)
+    if columns is None:
+        columns = weights.new_zeros(*weights.shape[:-1], queries + keys - 1)
     by_key(columns, keys).copy_(weights)
     return columns
 
@@ -52,8 +56,3 @@ def by_distance(weights: Tensor) -> Tensor:
 def relative_logits(q: Tensor, rows: Tensor, keys: int) -> Tensor:
     """q_i · row of the distance j - i: q (…, Q, D), rows (Q+K-1, D) to (…, Q, K)."""
     return by_key(q @ rows.mT, keys)
-
-
-def relative_values(weights: Tensor, rows: Tensor) -> Tensor:
-    """Σ_j weights_ij row of the distance j - i: weights (…, Q, K) to (…, Q, D)."""
-    return by_distance(weights) @ rows

@@ -20,7 +20,11 @@ def top_windows(scores: Tensor, size: int) -> Tensor:
 
     scores (B, H, C, L) to indices (B, H, C, W).
     """
-    return _ranked(scores)[..., :size].sort(-1).values
+    worst = scores.kthvalue(scores.shape[-1] - size + 1, dim=-1, keepdim=True).values
+    better, equal = scores > worst, scores == worst
+    room = size - better.sum(-1, keepdim=True)
+    chosen = better | (equal & (equal.cumsum(-1) <= room))
+    return chosen.nonzero()[:, -1].view(*scores.shape[:-1], size)
 
 
 def strided_windows(scores: Tensor, size: int) -> Tensor:
@@ -28,12 +32,8 @@ def strided_windows(scores: Tensor, size: int) -> Tensor:
 
     scores (B, H, C, L) to indices (B, H, C, W).
     """
-    stride = scores.shape[-1] // size
-    return _ranked(scores)[..., ::stride][..., :size].sort(-1).values
-
-
-def _ranked(scores: Tensor) -> Tensor:
-    return scores.sort(dim=-1, descending=True, stable=True).indices
+    ranked = scores.sort(dim=-1, descending=True, stable=True).indices
+    return ranked[..., :: scores.shape[-1] // size][..., :size].sort(-1).values
 
 
 def _rows(windows: Tensor, length: int) -> Tensor:

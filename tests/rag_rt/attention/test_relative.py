@@ -7,7 +7,6 @@ from rag_rt.attention.relative import (
     by_key,
     distance_rows,
     relative_logits,
-    relative_values,
 )
 
 sizes = st.integers(1, 7)
@@ -41,9 +40,7 @@ def test_values_are_sums_of_the_rows_of_all_distances(
     weights, table = torch.randn(2, 3, queries, keys), torch.randn(2 * farthest + 1, 4)
     rows = table[index(queries, keys, farthest)]
     expected = torch.einsum("bhij,ijd->bhid", weights, rows)
-    torch.testing.assert_close(
-        relative_values(weights, distance_rows(table, queries, keys)), expected
-    )
+    torch.testing.assert_close(by_distance(weights) @ distance_rows(table, queries, keys), expected)
 
 
 @given(sizes, sizes)
@@ -58,6 +55,6 @@ def test_gradients_pass_both_ways() -> None:
 
     def function(q: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         rows = distance_rows(table, 3, 5)
-        return relative_values(relative_logits(q, rows, 5), rows)
+        return by_distance(relative_logits(q, rows, 5)) @ rows
 
     assert torch.autograd.gradcheck(function, (q, table))
