@@ -1,14 +1,15 @@
 """The commands `predict` and `validate`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, or a guess file that has problems.
+Exit codes: 0 done; 1 failed, or (`predict`) the guesses are written and not fit to be submitted;
+2 wrong usage or bad input, or (`validate`) a guess file that has problems.
 """
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,9 @@ from eval.score_command import AsJson, exit_codes
 from rag_rt.requests import MAX_TOKENS, Request
 from retriever.encoder_names import ENCODER_NAMES
 from retriever.passages import MAX_PASSAGES
+
+if TYPE_CHECKING:
+    from eval.records import Record
 
 NAMED = 5  # problems that predict names; validate names all
 
@@ -77,6 +81,9 @@ def predict(
     named = {"generator": generator, "encoder": retriever}
     settings = load_settings().model_copy(update={k: v for k, v in named.items() if v is not None})
     with exit_codes():
+        # Before the models, which take minutes to load: what is wrong with the files is said first.
+        records = predicting.read_questions(questions)
+        predicting.require_free(out)
         with waiting("Loading the models"):
             system = open_system(
                 settings,
@@ -90,15 +97,14 @@ def predict(
         if system.searcher is not None and not predicting.knows_ids(system):
             say(
                 "Note: this index does not know Wikipedia's page ids, so the guesses carry titles "
-                "alone and every retrieval figure will be 0. Build an index from KILT's knowledge "
-                "source and name it with RAG_RT_INDEX for real ones."
+                "alone, every retrieval figure will be 0 and 'validate' will complain. Build an "
+                "index from KILT's knowledge source and name it with RAG_RT_INDEX for real ones."
             )
         with bar("Answering") as progress:
-            count = predicting.predict(
-                system, questions, out, batch_size=batch_size, progress=progress
-            )
-        say(f"{count:,} answers written to {out}")
-        _say_what_to_know(out, questions)
+            predicting.predict(system, records, out, batch_size=batch_size, progress=progress)
+        say(f"{len(records):,} answers written to {out}")
+        _say_sources(records)
+        _require_fit(out, records)
 
 
 def validate(
@@ -112,10 +118,11 @@ def validate(
 
     Example: validate guess.jsonl eli5-test_without_answers-kilt.jsonl
     """
+    from eval.records import RecordFile
     from eval.validating import find_problems
 
-    with exit_codes():
-        problems = list(find_problems(guess, questions))
+    with exit_codes(), closing(RecordFile(questions)) as records:
+        problems = list(find_problems(guess, records))
     if as_json:
         found = [
             {"file": str(p.path), "line": p.line, "record": p.record_id, "problem": p.text}
@@ -125,31 +132,40 @@ def validate(
     else:
         for problem in problems:
             typer.echo(str(problem), err=True)
-        outcome = f"{len(problems):,} problems" if problems else "can be submitted"
+        outcome = f"problems: {len(problems):,}" if problems else "can be submitted"
         typer.echo(f"{guess}: {outcome}")
     if problems:
         raise typer.Exit(2)
 
 
-def _say_what_to_know(out: Path, questions: Path) -> None:
-    """What is wrong with a guess file that was just written, and what it is not."""
-    from eval.records import RecordFile
+def _say_sources(questions: Sequence["Record"]) -> None:
+    """What the questions are, if not KILT's own."""
     from eval.remarks import derived_source
     from eval.score_reports import DERIVED_NOTE
-    from eval.validating import find_problems
     from rag_rt.terminal import say
 
-    found = find_problems(out, questions)
-    named = list(islice(found, NAMED))
-    if named:
-        more = sum(1 for _ in found)
-        say(f"It is not fit to be submitted ({len(named) + more:,} problems):")
-        for problem in named:
-            say(f"  {problem}")
-        if more:
-            say(f"  and {more:,} more; 'rag-rt eval validate {out} {questions}' names them all")
-    with closing(RecordFile(questions)) as records:
-        sources = Counter(filter(None, map(derived_source, records)))
+    sources = Counter(filter(None, map(derived_source, questions)))
     if sources:
         listed = ", ".join(f"{name} ({count})" for name, count in sources.most_common(3))
         say(f"Note: {DERIVED_NOTE}. Sources of the records: {listed}.")
+
+
+def _require_fit(out: Path, questions: Sequence["Record"]) -> None:
+    """Fail if this run wrote what cannot be submitted; that its index has no ids was said before.
+
+    Raises:
+        typer.Exit: with code 1.
+    """
+    from eval.remarks import Oddity
+    from eval.validating import find_problems
+    from rag_rt.terminal import say
+
+    found = [p for p in find_problems(out, questions) if p.text != Oddity.PAGE_MISSING]
+    if not found:
+        return
+    say(f"error: the guesses are not fit to be submitted (problems: {len(found):,}):")
+    for problem in found[:NAMED]:
+        say(f"  {problem}")
+    if len(found) > NAMED:
+        say(f"  and {len(found) - NAMED:,} more; 'rag-rt eval validate' names them all")
+    raise typer.Exit(1)

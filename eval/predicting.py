@@ -10,17 +10,18 @@ whole again, and read whole again unless its answers are independent; what was l
 kept. So a run that was stopped ends with the same guesses.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from eval.errors import BadId, BadQuestion, OutputNotWritten, PartialMismatch
-from eval.records import Record, RecordFile
-from eval.runs import Details, details_path, write_details
+from eval.errors import BadQuestion, OutputNotWritten, PartialMismatch
+from eval.records import Record, RecordFile, standing_twice
+from eval.runs import Details, details_path, differences, write_details
 from eval.systems import Reading, System
 from rag_rt.errors import InvalidRequest
 from rag_rt.requests import Request
@@ -32,44 +33,96 @@ Line = dict[str, Any]
 
 
 def predict(
-    system: System, questions: Path, out: Path, *, batch_size: int, progress: Progress
-) -> int:
-    """Answer every question of a KILT file; returns their number.
+    system: System, questions: Sequence[Record], out: Path, *, batch_size: int, progress: Progress
+) -> None:
+    """Answer every question.
 
     Args:
         system: what answers.
-        questions: KILT JSON lines, of which `id` and `input` are read.
+        questions: see `read_questions`.
         out: the guess file to write; `output[0]` holds the answer and where its passages stand.
         batch_size: how many questions are retrieved for and answered together.
         progress: told how many questions are answered.
 
     Raises:
-        OutputNotWritten: `out` is there already.
-        BadRecord: a line is no question that can be asked, or its id stands twice.
+        OutputNotWritten: `out` is there already, or another process is writing it.
         PartialMismatch: a stopped run was made with other settings or questions.
     """
-    if out.exists():
-        raise OutputNotWritten(f"{out} is there already; name another --out, or remove it")
-    records = _read_questions(questions)
+    require_free(out)
     settings = {**settings_of(system), "batch_size": batch_size}
+    head = {"settings": settings, "questions": _digest(questions)}
     partial = out.with_name(f"{out.name}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    head = {"settings": settings, "questions": _digest(records)}
-    done = _resume(partial, head)
-    progress(len(done), len(records))
-    with partial.open("a", encoding="utf-8") as file:
+    with _claimed(partial) as file:
+        require_free(out)  # another process may have finished it meanwhile
+        done = _resume(file, partial, head)
+        progress(len(done), len(questions))
         if not done:
             file.truncate(0)
             _append(file, head)
-        for first in range(0, len(records), batch_size):
-            batch = records[first : first + batch_size]
+        for first in range(0, len(questions), batch_size):
+            batch = questions[first : first + batch_size]
             for record, reading in _answers(system, batch, frozenset(done)):
                 done[record.id] = _line(record, reading, wikipedia_ids=knows_ids(system))
                 _append(file, done[record.id])
-                progress(len(done), len(records))
-    _write_whole(out, settings, [done[record.id] for record in records])
-    partial.unlink()
-    return len(records)
+                progress(len(done), len(questions))
+        _write_whole(out, settings, [done[record.id] for record in questions])
+        partial.unlink()
+
+
+def read_questions(path: Path) -> list[Record]:
+    """The questions of KILT JSON lines, of which `id` and `input` are read.
+
+    Raises:
+        UnreadableFile: the file cannot be read.
+        BadRecord: there is none, one cannot be asked, or an id stands twice.
+    """
+    with closing(RecordFile(path)) as file:
+        records = list(file)
+    if not records:
+        raise BadQuestion(path, 1, None, "the file is empty", "name one with a question on a line")
+    seen: set[str] = set()
+    for record in records:
+        _check_question(record)
+        if record.id in seen:
+            raise standing_twice(record)
+        seen.add(record.id)
+    return records
+
+
+def require_free(out: Path) -> None:
+    """Refuse a name that no guess file can be written to, before anything is computed.
+
+    Raises:
+        OutputNotWritten: something is there, or its directory cannot be made.
+    """
+    if out.exists():
+        raise OutputNotWritten(f"{out} is there already; name another --out, or remove it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> OutputNotWritten:
+    reason = error.strerror or str(error)
+    return OutputNotWritten(f"{out} cannot be written: {reason}; name another --out")
+
+
+@contextmanager
+def _claimed(partial: Path) -> Iterator[IO[bytes]]:
+    """The file of a run, open for this process alone."""
+    try:
+        file = partial.open("a+b")
+    except OSError as error:
+        raise _unwritable(partial, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputNotWritten(
+                f"another process is writing {partial}; wait for it, or name another --out"
+            ) from None
+        yield file
 
 
 def _answers(
@@ -103,24 +156,6 @@ def knows_ids(system: System) -> bool:
     return system.searcher is not None and bool(system.searcher.settings["index"]["wikipedia_ids"])
 
 
-def _read_questions(path: Path) -> list[Record]:
-    with closing(RecordFile(path)) as file:
-        records = list(file)
-    seen: set[str] = set()
-    for record in records:
-        _check_question(record)
-        if record.id in seen:
-            raise BadId(
-                record.path,
-                record.line,
-                record.id,
-                "this id stands on an earlier line already (ids are compared as text, stripped)",
-                "keep one record for each id",
-            )
-        seen.add(record.id)
-    return records
-
-
 def _check_question(record: Record) -> None:
     question = record.data.get("input")
     if not isinstance(question, str):
@@ -141,26 +176,36 @@ def _digest(records: Sequence[Record]) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _resume(partial: Path, head: Mapping[str, Any]) -> dict[str, Line]:
+def _resume(file: IO[bytes], partial: Path, head: Mapping[str, Any]) -> dict[str, Line]:
     """The lines of a stopped run by id; the line it was writing when it ended is cut off."""
-    if not partial.exists():
-        return {}
-    content = partial.read_bytes()
+    file.seek(0)
+    content = file.read()
     whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        os.truncate(partial, len(whole))
-    lines: Iterator[Line] = (json.loads(line) for line in whole.splitlines())
-    begun_with = next(lines, head)
-    if begun_with != head:
+    file.truncate(len(whole))
+    try:
+        # At LF alone: JSON escapes it, and a text may hold every other kind of line end.
+        begun_with, *lines = [json.loads(line) for line in whole.split(b"\n")[:-1]] or [head]
+        done = {line["details"]["id"]: line for line in lines}
+        others = [
+            f"{name} was {before!r}, is {now!r}"
+            for name, before, now in differences(begun_with["settings"], head["settings"])
+        ]
+        if begun_with["questions"] != head["questions"]:
+            others.append("the questions are others")
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise PartialMismatch(
-            f"{partial} was begun with other settings or questions ({begun_with}); "
-            "go on with those, or remove it to begin anew"
+            f"{partial} is damaged: it is no stopped run; remove it to begin anew"
+        ) from None
+    if others:
+        raise PartialMismatch(
+            f"{partial} was begun with other settings or questions ({'; '.join(others)}); go on "
+            "with those, or remove it to begin anew"
         )
-    return {line["details"]["id"]: line for line in lines}
+    return done
 
 
-def _append(file: IO[str], content: Mapping[str, Any]) -> None:
-    file.write(json.dumps(content) + "\n")
+def _append(file: IO[bytes], content: Mapping[str, Any]) -> None:
+    file.write(json.dumps(content).encode() + b"\n")
     file.flush()
     os.fsync(file.fileno())
 

@@ -140,7 +140,7 @@ def _join(guesses: RecordFile, golds: RecordFile) -> "tuple[array[int], bytearra
         if ordinal is None:
             missing.append((gold.line, gold.id))
         elif used[ordinal]:
-            raise _twice(gold)
+            raise standing_twice(gold)
         else:
             used[ordinal] = 1
             guess_of_gold.append(ordinal)
@@ -161,11 +161,12 @@ def _ordinals_by_id(file: RecordFile) -> dict[str, int]:
     ordinals: dict[str, int] = {}
     for ordinal, record in enumerate(file):
         if ordinals.setdefault(record.id, ordinal) != ordinal:
-            raise _twice(record)
+            raise standing_twice(record)
     return ordinals
 
 
-def _twice(record: Record) -> BadId:
+def standing_twice(record: Record) -> BadId:
+    """The refusal of a record whose id an earlier one has."""
     return BadId(
         record.path,
         record.line,
@@ -173,6 +174,17 @@ def _twice(record: Record) -> BadId:
         "this id stands on an earlier line already (ids are compared as text, stripped)",
         "keep one record for each id",
     )
+
+
+def require_rereadable(*paths: Path) -> None:
+    """Refuse pipes, for what reads a file more than once: a pipe is empty the second time.
+
+    Raises:
+        UnreadableFile: a path is a pipe.
+    """
+    for path in paths:
+        if path.is_fifo():
+            raise UnreadableFile(f"{path} is a pipe and is read more than once; name a file")
 
 
 def _open_seekable(path: Path) -> IO[bytes]:

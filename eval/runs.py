@@ -97,6 +97,16 @@ def flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, A
             yield f"{within}{name}", value
 
 
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Names and both values of the settings that differ; None where one has none."""
+    left, right = dict(flat(before)), dict(flat(now))
+    for name in sorted(left.keys() | right.keys()):
+        if left.get(name) != right.get(name):
+            yield name, left.get(name), right.get(name)
+
+
 def details_path(guess: Path) -> Path:
     """Where the details of a guess file stand: `guess.details.jsonl` beside `guess.jsonl`."""
     return guess.with_name(f"{guess.name.removesuffix('.jsonl')}.details.jsonl")

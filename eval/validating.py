@@ -4,7 +4,7 @@ The submission is the guess file itself. The order of its lines is no matter: th
 puts guesses into the order of the gold records.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +30,17 @@ class Problem:
         return f"{self.path}, line {self.line}{record}: {self.text}"
 
 
-def find_problems(guess: Path, questions: Path) -> Iterator[Problem]:
+def find_problems(guess: Path, questions: Iterable[Record]) -> Iterator[Problem]:
     """What keeps a guess file from being the answers to a question file, in the order of lines.
 
     Args:
         guess: the guess file.
-        questions: KILT JSON lines, of which `id` and `input` are read.
+        questions: records, of which `id` and `input` are read.
 
     Raises:
-        UnreadableFile: a file cannot be read.
-        BadRecord: a line of the question file is no record.
+        UnreadableFile: the guess file cannot be read.
     """
-    with closing(RecordFile(questions)) as file:
-        asked = {record.id: record for record in file}
+    asked = {record.id: record for record in questions}
     answered: dict[str, int] = {}
     with closing(RecordFile(guess)) as file:
         for ordinal in range(len(file)):
@@ -57,7 +55,7 @@ def find_problems(guess: Path, questions: Path) -> Iterator[Problem]:
                 yield Problem(guess, record.line, record.id, text)
     for record in asked.values():
         if record.id not in answered:
-            yield Problem(questions, record.line, record.id, f"{guess} has no guess for this id")
+            yield Problem(record.path, record.line, record.id, f"{guess} has no guess for this id")
 
 
 def _about_the_id(record: Record, asked: dict[str, Record], before: int) -> Iterator[str]:

@@ -1,12 +1,16 @@
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from eval import predicting
 from eval.errors import BadId, BadQuestion, OutputNotWritten, PartialMismatch
+from eval.run_kilt import app
 from eval.runs import read_run
 from eval.systems import Reading, System
 from eval.systems.pipeline import PipelineReader
@@ -36,7 +40,9 @@ def predict(
     def ignore(done: int, total: int) -> None:
         pass
 
-    predicting.predict(system, questions, out, batch_size=batch_size, progress=ignore)
+    predicting.predict(
+        system, predicting.read_questions(questions), out, batch_size=batch_size, progress=ignore
+    )
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
@@ -111,7 +117,9 @@ def test_a_stopped_run_is_not_gone_on_with_for_other_questions(
 ) -> None:
     out = tmp_path / "guess.jsonl"
     with pytest.raises(Stopped):
-        predicting.predict(system, questions, out, batch_size=1, progress=stop_after(2))
+        predicting.predict(
+            system, predicting.read_questions(questions), out, batch_size=1, progress=stop_after(2)
+        )
     questions.write_text(questions.read_text().replace("gold", "silver"))
     with pytest.raises(PartialMismatch, match="other settings or questions"):
         predict(system, questions, out, batch_size=1)
@@ -153,7 +161,9 @@ def test_a_batch_that_was_stopped_half_way_is_answered_whole_again(
     out, partial = tmp_path / "guess.jsonl", tmp_path / "guess.jsonl.partial"
     closed = System(Recording("first"), None, 1)
     with pytest.raises(Stopped):
-        predicting.predict(closed, questions, out, batch_size=3, progress=stop_after(3))
+        predicting.predict(
+            closed, predicting.read_questions(questions), out, batch_size=3, progress=stop_after(3)
+        )
     lines = partial.read_bytes().splitlines(keepends=True)
     assert len(lines) == 4  # the settings and three answers
     partial.write_bytes(b"".join(lines[:3]) + lines[3][:20])
@@ -168,13 +178,60 @@ def test_a_batch_that_was_stopped_half_way_is_answered_whole_again(
 def test_a_stopped_run_is_not_gone_on_with_under_other_settings(
     system: System, questions: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "guess.jsonl"
-    predict(system, questions, out)
+    out, partial = tmp_path / "guess.jsonl", tmp_path / "guess.jsonl.partial"
+    with pytest.raises(Stopped):
+        predicting.predict(
+            system,
+            predicting.read_questions(questions),
+            out,
+            batch_size=1,
+            progress=stop_after(1),
+        )
+    answers_always = System(
+        PipelineReader(deaf_to_coverage(system), max_tokens=6, seed=0), system.searcher, 3
+    )
+    with pytest.raises(PartialMismatch, match=r"\(reader\.min_relevance was 0\.45, is None\)"):
+        predict(answers_always, questions, out, batch_size=1)
+    assert partial.exists()
+
+
+def deaf_to_coverage(system: System) -> Answerer:
+    """The same pipeline, which answers always."""
+    assert isinstance(system.reader, PipelineReader)
+    first = system.reader._answerer
+    return Answerer(first.retriever, first.generator, first.form, min_relevance=None)
+
+
+@pytest.mark.parametrize("content", [b"mine\n", b"[]\n", b'{"k": 4}\n', b"\xff\n\n"])
+def test_what_is_no_stopped_run_is_said_and_kept(
+    questions: Path, tmp_path: Path, content: bytes
+) -> None:
     partial = tmp_path / "guess.jsonl.partial"
-    partial.write_text('{"k": 4}\n')
-    out.unlink()
-    with pytest.raises(PartialMismatch, match="other settings"):
-        predict(system, questions, out)
+    partial.write_bytes(content)
+    with pytest.raises(PartialMismatch, match="no stopped run"):
+        predict(System(Recording("any"), None, 1), questions, tmp_path / "guess.jsonl")
+    assert partial.read_bytes() == content
+
+
+def test_two_runs_do_not_write_one_file(questions: Path, tmp_path: Path) -> None:
+    class Meeting(Recording):
+        def read(
+            self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]
+        ) -> list[Reading]:
+            with pytest.raises(OutputNotWritten, match="another process is writing"):
+                predict(System(Recording("second"), None, 1), path, out)
+            return super().read(questions, passages)
+
+    path, out = questions, tmp_path / "guess.jsonl"
+    guesses = predict(System(Meeting("first"), None, 1), path, out)
+    assert len(guesses) == len(QUESTIONS)
+
+
+def test_a_file_without_questions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.jsonl"
+    path.touch()
+    with pytest.raises(BadQuestion, match="the file is empty"):
+        predicting.read_questions(path)
 
 
 def test_of_independent_answers_only_the_lost_are_written_again(
@@ -184,7 +241,9 @@ def test_of_independent_answers_only_the_lost_are_written_again(
     out = tmp_path / "guess.jsonl"
     closed = System(Recording("first", independent=True), None, 1)
     with pytest.raises(Stopped):
-        predicting.predict(closed, questions, out, batch_size=3, progress=stop_after(2))
+        predicting.predict(
+            closed, predicting.read_questions(questions), out, batch_size=3, progress=stop_after(2)
+        )
     again = Recording("again", independent=True)
     guesses = predict(System(again, None, 1), questions, out)
     assert again.batches == [QUESTIONS[2:3], QUESTIONS[3:]]
@@ -197,7 +256,45 @@ def test_every_answer_of_the_pipeline_is_kept_as_soon_as_it_is_there(
 ) -> None:
     with pytest.raises(Stopped):
         predicting.predict(
-            system, questions, tmp_path / "guess.jsonl", batch_size=4, progress=stop_after(1)
+            system,
+            predicting.read_questions(questions),
+            tmp_path / "guess.jsonl",
+            batch_size=4,
+            progress=stop_after(1),
         )
     lines = (tmp_path / "guess.jsonl.partial").read_text().splitlines()
     assert [json.loads(line)["guess"]["input"] for line in lines[1:]] == QUESTIONS[:1]
+
+
+class EmptyReader(Recording):
+    def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
+        return [Reading("", hits) for hits in passages]
+
+
+@pytest.mark.parametrize(("reader", "code"), [(Recording("any"), 0), (EmptyReader("any"), 1)])
+def test_the_command_fails_where_its_answers_cannot_be_submitted(
+    monkeypatch: pytest.MonkeyPatch, questions: Path, tmp_path: Path, reader: Recording, code: int
+) -> None:
+    """An untrained model would do; which of its answers are empty, nobody could foresee."""
+    monkeypatch.setattr("eval.systems.open_system", lambda *_, **__: System(reader, None, 1))
+    out = tmp_path / "guess.jsonl"
+    result = CliRunner().invoke(app, ["predict", "--questions", str(questions), "--out", str(out)])
+    assert result.exit_code == code
+    assert out.exists()
+    assert ("line 1, record '0': the answer is empty" in result.stderr) == bool(code)
+
+
+def test_the_command_reads_questions_from_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, questions: Path, tmp_path: Path
+) -> None:
+    """As `--questions <(xz -dc questions.jsonl.xz)`, which can be read once."""
+    monkeypatch.setattr(
+        "eval.systems.open_system", lambda *_, **__: System(Recording("any"), None, 1)
+    )
+    pipe, out = tmp_path / "pipe", tmp_path / "guess.jsonl"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(pipe.write_bytes, questions.read_bytes())
+        result = CliRunner().invoke(app, ["predict", "--questions", str(pipe), "--out", str(out)])
+    assert result.exit_code == 0
+    assert len(out.read_text().splitlines()) == len(QUESTIONS)

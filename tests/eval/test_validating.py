@@ -1,11 +1,13 @@
 """Guess files that cannot be submitted: every problem, with its place."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval.records import RecordFile
 from eval.validating import find_problems
 from tests.conftest import run_rag_rt
 from tests.eval.conftest import WriteRecords
@@ -24,7 +26,8 @@ def questions(write_records: WriteRecords) -> Path:
 
 
 def problems(path: Path, questions: Path) -> list[tuple[int, str | None, str]]:
-    return [(p.line, p.record_id, p.text) for p in find_problems(path, questions)]
+    with closing(RecordFile(questions)) as records:
+        return [(p.line, p.record_id, p.text) for p in find_problems(path, records)]
 
 
 def test_answers_in_any_order_can_be_submitted(
@@ -76,7 +79,7 @@ def test_the_command_says_all_and_ends_with_2(write_records: WriteRecords, quest
     path = write_records("guess.jsonl", [guess("a", ""), guess("b")])
     outcome = run_rag_rt("eval", "validate", str(path), str(questions))
     assert outcome.returncode == 2
-    assert outcome.stdout == f"{path}: 2 problems\n"
+    assert outcome.stdout == f"{path}: problems: 2\n"
     first, second = outcome.stderr.splitlines()
     assert first.startswith(f"{path}, line 1, record 'a': the answer is empty")
     assert second.startswith(f"{questions}, line 3, record 'c': ")
