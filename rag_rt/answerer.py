@@ -82,9 +82,9 @@ class Answerer:
         self.retriever = retriever
         self.encoder = _sentence_encoder(retriever.encoder)
         self.generator = generator
-        self._form = form
+        self.form = form
         # Other encoders give no cosine, and nobody has measured where their scores tell the two.
-        self._min_relevance = min_relevance if retriever.encoder.cosine else None
+        self.min_relevance = min_relevance if retriever.encoder.cosine else None
 
     @classmethod
     def from_settings(cls, settings: Settings, *, check_coverage: bool = True) -> Self:
@@ -130,7 +130,7 @@ class Answerer:
     def _stream_from(
         self, request: Request, question: str, hits: tuple[Hit, ...], clock: "_Clock"
     ) -> Iterator[Event]:
-        floor = self._min_relevance
+        floor = self.min_relevance
         if floor is not None and not covers(question, hits, floor):
             yield from self._not_found(request, hits, clock)
             return
@@ -174,7 +174,7 @@ class Answerer:
     def _prompt(self, pool: EvidencePool, question: str, request: Request) -> Prompt:
         count = self.generator.count_tokens
         room = self.generator.context - request.max_tokens - count(question) - INSTRUCTION_TOKENS
-        return self._form.build(pool, question, room, count)
+        return self.form.build(pool, question, room, count)
 
     def _not_found(
         self, request: Request, hits: tuple[Hit, ...], clock: "_Clock"

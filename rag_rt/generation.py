@@ -27,7 +27,7 @@ from rag_rt.errors import GeneratorError, PromptTooLong
 from rag_rt.models.starter import NAME, starter_generator
 from rag_rt.prompting import Prompt
 from rag_rt.settings import Settings
-from retriever.loading import PICKLED_ONLY
+from retriever.loading import PICKLED_ONLY, weights_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,10 @@ class Generator:
         if settings.generator == "starter":
             return cls(str(starter_generator(settings.models_directory)), NAME)
         return cls(settings.generator, settings.generator)
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights; a second for each gigabyte or so."""
+        return weights_digest(self._model)
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a plain text."""

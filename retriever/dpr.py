@@ -36,6 +36,7 @@ class DprEncoder:
         self._questions = load_encoder_model(DPRQuestionEncoder, questions, self.name)
         self._passages = load_encoder_model(DPRContextEncoder, passages, self.name)
         self.fingerprint = self._passages.fingerprint
+        self.question_fingerprint = self._questions.fingerprint
         self.dimension = _dimension(self._passages)
         if _dimension(self._questions) != self.dimension:
             raise EncoderError(

@@ -27,6 +27,8 @@ class DualEncoder(Protocol):
     name: str
     fingerprint: str
     """Of what makes the passages' vectors: an index is built from one fingerprint."""
+    question_fingerprint: str
+    """Of what makes the questions' vectors."""
     dimension: int
     cosine: bool
     """Whether vectors have length 1, so that their inner product is a cosine."""
@@ -89,7 +91,7 @@ class Encoder:
         dtype = torch.bfloat16 if _multiplies_bfloat16() else torch.float32
         loaded = load_encoder_model(AutoModel, folder, name, dtype)
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self.fingerprint = loaded.fingerprint
+        self.fingerprint = self.question_fingerprint = loaded.fingerprint
         self.dimension: int = self._model.config.hidden_size
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:

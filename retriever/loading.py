@@ -1,5 +1,6 @@
 """Models of encoders from safetensors: a folder, or a Hugging Face Hub id."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,12 @@ def load_encoder_model(
         ) from error
     model.train(False)
     return Loaded(model, tokenizer, file_digest(Path(str(weights))))
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 of everything a loaded model computes with, wherever it was loaded from."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -64,7 +64,7 @@ class RealmEncoder:
         self.name = f"realm:{folder}"
         loaded = load_encoder_model(RealmEmbedder, folder, self.name)
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self.fingerprint = loaded.fingerprint
+        self.fingerprint = self.question_fingerprint = loaded.fingerprint
         self.dimension: int = self._model.config.projection_size
 
     def encode_questions(self, questions: Sequence[str]) -> Vectors:

@@ -37,8 +37,12 @@ class Retriever:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Searcher`: the encoder's name, and the settings of the index."""
-        return {"encoder": self.encoder.name, "index": dict(self.index.manifest.settings)}
+        """See `Searcher`: the encoder of questions, and the settings of the index."""
+        return {
+            "encoder": self.encoder.name,
+            "question_fingerprint": self.encoder.question_fingerprint,
+            "index": dict(self.index.manifest.settings),
+        }
 
     def search(self, question: str, k: int) -> list[Hit]:
         """The `k` best passages for a question, best first.

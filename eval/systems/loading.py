@@ -1,12 +1,13 @@
 """Models of readers from safetensors: a folder, or a Hugging Face Hub id."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer
 
 from rag_rt.errors import GeneratorError
-from retriever.loading import PICKLED_ONLY
+from retriever.loading import PICKLED_ONLY, weights_digest
 
 
 def load_reader_model(
@@ -33,3 +34,10 @@ def load_reader_model(
         ) from error
     model.train(False)
     return model, tokenizer
+
+
+def settings_of_model(model: Any) -> Mapping[str, Any]:
+    """What the answers of a loaded model depend on: its weights, and how it says it generates."""
+    generation = model.generation_config.to_diff_dict()
+    generation.pop("transformers_version", None)
+    return {"weights": weights_digest(model), "generation": generation}

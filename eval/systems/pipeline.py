@@ -21,12 +21,16 @@ class PipelineReader:
         self._answerer = answerer
         self._max_tokens = max_tokens
         self._seed = seed
+        self._weights = answerer.generator.weights_digest()
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Reader`."""
+        """See `Reader`; without `min_relevance` it answers always."""
         return {
             "generator": self._answerer.generator.name,
+            "weights": self._weights,
+            "prompt": type(self._answerer.form).__name__,
+            "min_relevance": self._answerer.min_relevance,
             "max_tokens": self._max_tokens,
             "seed": self._seed,
         }

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import RagSequenceForGeneration, RagTokenForGeneration
 
-from eval.systems.loading import load_reader_model
+from eval.systems.loading import load_reader_model, settings_of_model
 from eval.systems.system import Reading
 from rag_rt.errors import GeneratorError
 from retriever import Hit
@@ -46,11 +46,18 @@ class RagReader:
         self._model, self._tokenizer = load_reader_model(
             model_class, folder, self._name, tokenizer_folder="generator_tokenizer"
         )
+        # By sequence the generator itself generates, by token the whole.
+        generating = self._model if by_token else self._model.generator
+        self._settings = {
+            "generator": self._name,
+            "max_tokens": max_tokens,
+            **settings_of_model(generating),
+        }
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Reader`."""
-        return {"generator": self._name, "max_tokens": self._max_tokens}
+        return self._settings
 
     @torch.inference_mode()
     def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:

@@ -19,6 +19,7 @@ from rag_rt.models.routing_transformer.eli5 import NUCLEUS, eli5_prompt
 from rag_rt.models.routing_transformer.sampling import official_sampling
 from retriever import Hit
 from retriever.artefacts import verified_manifest
+from retriever.loading import weights_digest
 
 
 class RoutingTransformerReader:
@@ -47,12 +48,14 @@ class RoutingTransformerReader:
         self._model, self._tokenizer = load_reader_model(
             RoutingTransformerForCausalLM, str(folder), self._name
         )
+        self._weights = weights_digest(self._model)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Reader`."""
         return {
             "generator": self._name,
+            "weights": self._weights,
             "decoding": self._model.config.decoding,
             "max_tokens": self._max_tokens,
             "nucleus": self._nucleus,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
-from eval.systems.loading import load_reader_model
+from eval.systems.loading import load_reader_model, settings_of_model
 from eval.systems.system import Reading
 from retriever import Hit
 
@@ -100,12 +100,17 @@ class Seq2SeqReader:
         self._max_tokens = max_tokens
         self._model, self._tokenizer = load_reader_model(AutoModelForSeq2SeqLM, folder, self._name)
         positions = getattr(self._model.config, "max_position_embeddings", None) or T5_TOKENS
+        self._settings = {
+            "generator": self._name,
+            "max_tokens": max_tokens,
+            **settings_of_model(self._model),
+        }
         self._room = min(positions, self._tokenizer.model_max_length)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Reader`."""
-        return {"generator": self._name, "max_tokens": self._max_tokens}
+        return self._settings
 
     @torch.inference_mode()
     def read(self, questions: Sequence[str], passages: Sequence[tuple[Hit, ...]]) -> list[Reading]:
