@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from eval.answer_metrics import exact_match_and_f1
+from eval.errors import NotDiagnosable
 from eval.golds import Question, derived_remark, longest, read_questions
 from eval.published import BOUNDS, HURDLES_CODE
 from eval.rouge_l import RougeText, max_rouge_l
@@ -66,8 +67,11 @@ def bounds_report(
 
     Raises:
         EvalError: a file is refused.
+        NotDiagnosable: no record has a gold answer.
     """
     questions = [question for question in read_questions(gold) if question.answers]
+    if not questions:
+        raise NotDiagnosable(f"{gold} holds no questions with answers; name a file that does")
     training = read_questions(train, progress) if train else []
     kept = [q for q in questions if len(q.answers) > 1 and not q.has_equal_answers]
     bounds = _bounds(training, seed)
@@ -128,7 +132,7 @@ def _bounds(training: Sequence[Question], seed: int) -> list[Bound]:
     drawn = [
         Bound(
             "random_train_ans",
-            "a random answer to a random training question",
+            "an answer drawn from all training answers",
             _drawing(every, seed),
             False,
         ),

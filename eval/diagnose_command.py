@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from eval.printing import Report
+from eval.records import require_rereadable
 from eval.score_command import AsJson, GoldFile, GuessFile, Seed, exit_codes
 
 TrainFile = Annotated[
@@ -73,6 +74,7 @@ def ablate(
     from rag_rt.terminal import bar
 
     with exit_codes():
+        require_rereadable(true, random, gold)
         with bar("Comparing words") as progress:
             found = ablation_report(true, random, gold, seed=seed, progress=progress)
         _deliver(found, print_ablation, as_json=as_json, out=out)
@@ -106,6 +108,7 @@ def overlap(
     from retriever.named_encoders import open_encoder
 
     with exit_codes():
+        require_rereadable(gold, *([guess] if guess else []))
         with waiting("Loading the encoder"):
             encoder = open_encoder(load_settings().encoder)
         with bar("Reading, then encoding") as progress:
@@ -142,6 +145,7 @@ def ground(
     from rag_rt.terminal import bar
 
     with exit_codes():
+        require_rereadable(guess, gold)
         finder = SupportFinder(load_settings(), index)
         with bar("Grounding answers") as progress:
             found = support_report(guess, gold, finder, seed=seed, progress=progress)
@@ -178,6 +182,7 @@ def report(
     from rag_rt.terminal import bar, say
 
     with exit_codes():
+        require_rereadable(*runs, gold, *(random or []))
         with bar("Scoring and diagnosing") as progress:
             data = write_report(runs, gold, random or [], train, out, seed=seed, progress=progress)
         say(f"Written to {out} and {out.with_suffix('.md')}")

@@ -99,7 +99,7 @@ def overlap_report(
     questions = read_questions(gold)
     training = [question for question in read_questions(train, progress) if question.answers]
     for path, found in ((gold, questions), (train, training)):
-        if not found:
+        if not any(question.answers for question in found):
             raise NotDiagnosable(f"{path} holds no questions with answers; name a file that does")
     near = Neighbours.find(questions, training, encoder, seed, progress)
     overlapping = near.cosines[:, 0] >= threshold

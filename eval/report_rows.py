@@ -9,6 +9,7 @@ from eval.bounds import LABELS
 from eval.printing import interval, percent
 from eval.published import SYSTEMS, PublishedRow
 from eval.report_data import AnswerRow, ReportData, RunReport
+from eval.significance import FEWEST_TO_TELL, LEVEL
 
 # What KILT's leaderboard of ELI5 shows, in its order, and where the scorer's dictionary has it.
 COLUMNS = {
@@ -60,7 +61,7 @@ class ChangeRow:
     interval: str
     p_value: str
     is_clear: bool
-    """Whether the interval leaves 0 out."""
+    """Whether the test tells the change from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def _finding(run: RunReport, data: ReportData) -> str:
     said = [
         f"ROUGE-L {percent(rougel)} (interval {interval((low, high))}) over "
         f"{run.scores['counts']['records']} questions.",
-        _against_bounds(low, high, data),
+        _against_bounds(low, high, run.scores["counts"]["records"], data),
     ]
     if run.ablation:
         said.append(verdict(run.ablation))
@@ -158,7 +159,7 @@ def _finding(run: RunReport, data: ReportData) -> str:
     return " ".join(said)
 
 
-def _against_bounds(low: float, high: float, data: ReportData) -> str:
+def _against_bounds(low: float, high: float, records: int, data: ReportData) -> str:
     """A run's interval beside the best that a system without understanding scores."""
     lower = {
         LABELS[name]: row["all_records"]["figures"]["rougel"]
@@ -167,6 +168,8 @@ def _against_bounds(low: float, high: float, data: ReportData) -> str:
     }
     best = max(lower, key=lambda name: lower[name])
     trivial = f"the best trivial system ({best}, {percent(lower[best])})"
+    if records < FEWEST_TO_TELL:
+        return f"So few cannot be told apart from {trivial}."
     if low > lower[best]:
         return f"That is above {trivial}."
     if high < lower[best]:
@@ -194,7 +197,7 @@ def _change(name: str, true: float, random: float, change: Any) -> ChangeRow:
         f"{100 * change['difference']:+.2f}",
         interval((low, high)),
         f"{change['p_value']:.4f}",
-        not low <= 0 <= high,
+        change["p_value"] < 1 - LEVEL,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from eval.errors import EvalError, ExtraMissing, OutputNotWritten
+from eval.records import require_rereadable
 
 GuessFile = Annotated[Path, typer.Argument(metavar="GUESS", help="The guesses, KILT JSON lines.")]
 GoldFile = Annotated[
@@ -83,6 +84,7 @@ def compare(
     from eval import score_reports, score_tables
 
     with exit_codes():
+        require_rereadable(a, b, gold)
         report = score_reports.comparison_report(a, b, gold, seed=seed)
     if as_json:
         typer.echo(json.dumps(report))

@@ -15,6 +15,8 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 # The percentile bootstrap's usual thousand (Efron & Tibshirani 1993, ch. 13), doubled.
 RESAMPLES = 2_000
+# Fewer questions never get a sign-flip test under 1 - LEVEL: two of 2**6 draws are 3 %.
+FEWEST_TO_TELL = 6
 # The smallest p-value that can come out is one in this many, plus one.
 PERMUTATIONS = 10_000
 # Two means of the same numbers, summed in another order, may differ in their last bits.

@@ -23,6 +23,7 @@ from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support
 from retriever.encoders import Progress as ProgressCallback
 from retriever.sentences import sentence_spans
 
+_REMEMBERED = 3600.0  # seconds of steps from which the time left is estimated
 UNSUPPORTED_MARK = "[no support]"
 
 messages = Console(stderr=True, highlight=False)
@@ -55,7 +56,13 @@ def bar(title: str) -> Iterator[ProgressCallback]:
         TextColumn("elapsed, left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, disable=not messages.is_terminal) as progress:
+    with Progress(
+        *columns,
+        console=messages,
+        disable=not messages.is_terminal,
+        # rich forgets steps that are half a minute old; a batch of answers can take longer.
+        speed_estimate_period=_REMEMBERED,
+    ) as progress:
         task = progress.add_task(title, total=None, visible=False)
 
         def update(done: int, total: int) -> None:

@@ -1,13 +1,14 @@
 """Runs with true and with random passages: what changes, and what it is measured by."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from eval.ablation import ablation_report
+from eval.ablation import ablation_report, verdict
 from eval.errors import NotDiagnosable
 from eval.ngram_overlap import PassageWords
 from eval.run_kilt import app
@@ -141,3 +142,31 @@ def test_derived_data_is_said_so(write_records: WriteRecords, write_run: WriteRu
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert found["note"] == note
     assert found["rougel_overlap_spearman"] is None
+
+
+def test_one_question_shows_nothing(
+    write_records: WriteRecords, write_run: WriteRun, tmp_path: Path
+) -> None:
+    """Its interval is a point; the sign-flip test of it never gets below 1."""
+    gold = write_records("gold.jsonl", [{"id": "0", "input": "?", "output": [{"answer": "sea"}]}])
+    true = write_run("guess.jsonl", [("salt sea", [hit("T", "salt sea")])])
+    random = write_run("random.jsonl", [("red moon", [hit("M", "red moon")])])
+    found = report(true, random, gold)
+    assert found["overlap"]["content"]["change"]["difference"] == -1
+    assert verdict(found).startswith("Not shown")
+
+
+def test_runs_in_the_wrong_order_are_told(true: Path, gold: Path) -> None:
+    lines = [details.as_json() for details in read_run(true).details.values()]
+    write_details(details_path(true), {"retriever": {"random_passages": 0}}, lines)
+    (warning,) = report(true, true, gold)["warnings"]
+    assert "was written from random passages itself" in warning
+
+
+def test_a_pipe_is_refused_where_it_would_be_read_twice(true: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "gold.pipe"
+    os.mkfifo(pipe)
+    for command in ("ablate", "compare"):
+        result = CliRunner().invoke(app, [command, str(true), str(true), str(pipe)])
+        assert result.exit_code == 2
+        assert "is a pipe" in result.stderr

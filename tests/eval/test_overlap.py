@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from eval.bounds import bounds_report
 from eval.errors import NotDiagnosable
 from eval.overlap import THRESHOLD, overlap_report
 from eval.run_kilt import app
@@ -23,7 +24,7 @@ NOTE = "derived data, not official KILT"
 class WordEncoder:
     """Counts of six words, not of length 1: as similar as they share words."""
 
-    name, fingerprint, dimension, cosine = "words", "0", 6, False
+    name, fingerprint, question_fingerprint, dimension, cosine = "words", "0", "0", 6, False
     words = ("salt", "sea", "bee", "rain", "moon", "why")
 
     def encode_questions(self, questions: Sequence[str]) -> Vectors:
@@ -169,3 +170,13 @@ def _cosines(
         for key in ("question", "training_question")
     )
     return [float(cosine) for cosine in (asked * known).sum(axis=1)]
+
+
+def test_files_without_answers_are_refused(write_records: WriteRecords, train: Path) -> None:
+    page = {"wikipedia_id": "1", "title": "Sea"}
+    record = {"id": "0", "input": "why salt", "output": [{"provenance": [page]}]}
+    gold = write_records("pages.jsonl", [record])
+    with pytest.raises(NotDiagnosable, match="no questions with answers"):
+        report(gold, train)
+    with pytest.raises(NotDiagnosable, match="no questions with answers"):
+        bounds_report(gold, None, seed=0, progress=lambda done, total: None)
