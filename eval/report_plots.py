@@ -33,6 +33,7 @@ _COLOURS = {
     "run-4": "#080808",
 }
 _SERIES = ("run-1", "run-2", "run-3", "run-4")  # a fifth run takes the first colour again
+_LINES = ("-", "--", ":", "-.")
 _WIDTH = 4.2  # inches of 72 px: the width of a phone
 _ROW = 0.25  # inches a row of dots
 _LENGTH_BINS = 24
@@ -173,6 +174,7 @@ def _draw_lengths(data: ReportData, figure: Figure, axes: Axes) -> None:
             weights=_percent_each(words),
             histtype="step",
             lw=1.8,
+            ls=_LINES[number % len(_LINES)],  # where two runs coincide, both are seen
             color=_COLOURS[series(number)],
             label=_short(run.name),
         )

@@ -9,6 +9,7 @@ from eval.bounds import LABELS
 from eval.printing import interval, percent
 from eval.published import SYSTEMS, PublishedRow
 from eval.report_data import AnswerRow, ReportData, RunReport
+from eval.runs import flat
 from eval.significance import FEWEST_TO_TELL, LEVEL
 
 # What KILT's leaderboard of ELI5 shows, in its order, and where the scorer's dictionary has it.
@@ -20,6 +21,7 @@ COLUMNS = {
     "KILT-RL": ("kilt", "KILT-rougel"),
     "KILT-F1": ("kilt", "KILT-f1"),
 }
+_KNOWS_IDS = "retriever.index.wikipedia_ids"  # the setting of a run that says so
 _SHOWN_QUESTIONS = 3  # of the best and of the worst
 
 
@@ -148,6 +150,8 @@ def _finding(run: RunReport, data: ReportData) -> str:
         f"{run.scores['counts']['records']} questions.",
         _against_bounds(low, high, run.scores["counts"]["records"], data),
     ]
+    if dict(flat(run.settings)).get(_KNOWS_IDS) is False:
+        said.append("Its index knows no page ids, so retrieval and KILT figures can only be 0.")
     if run.ablation:
         said.append(verdict(run.ablation))
     if counts := supported(run):
