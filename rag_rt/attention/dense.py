@@ -73,8 +73,8 @@ def zero_rows(v: Tensor) -> Tensor:
 class _Piece(NamedTuple):
     """Some queries of each group, from the first to the last key that any of them may see.
 
-    `rows` are those of their distances; `bias` hides what the pattern hides of the last keys, which
-    are the only ones from which it hides anything.
+    `rows` are those of their distances, without distances at which nothing is seen. `bias` is of
+    the last keys alone, among which are all that the pattern hides.
     """
 
     queries: slice
@@ -112,7 +112,7 @@ class _Attention(torch.autograd.Function):
             _, dropped, _ = weights.of(slab)
             said = dropped @ v[slab.keys]
             if value_rows is not None:
-                said += weights.by_distance(dropped) @ value_rows[slab.piece.rows]
+                said += weights.by_distance(slab, dropped) @ value_rows[slab.piece.rows]
             out[slab.queries] = said
         ctx.save_for_backward(q, k, v, key_rows, value_rows, unseen, pattern)
         ctx.dropout, ctx.seed = dropout, weights.seed
@@ -135,14 +135,14 @@ class _Attention(torch.autograd.Function):
             d = g @ v[slab.keys].mT  # of the weights
             if value_rows is not None:
                 d += relative_logits(g, value_rows[rows], d.shape[-1])
-                grad_value_rows[rows] += _summed(weights.by_distance(dropped), g)
+                grad_value_rows[rows] += _summed(weights.by_distance(slab, dropped), g)
             if factor is not None:
                 d *= factor
             d = torch.ops.aten._softmax_backward_data(d, kept, -1, d.dtype)  # of the logits
             grad_k[slab.keys] += d.mT @ q[slab.queries]
             of_q = d @ k[slab.keys]
             if key_rows is not None:
-                d = weights.by_distance(d)
+                d = weights.by_distance(slab, d)
                 of_q += d @ key_rows[rows]
                 grad_key_rows[rows] += _summed(d, q[slab.queries])
             grad_q[slab.queries] = of_q
@@ -205,23 +205,27 @@ class _Weights:
         factor = torch.empty_like(weights).bernoulli_(kept, generator=self._random).div_(kept)
         return weights, weights * factor, factor
 
-    def by_distance(self, weights: Tensor) -> Tensor:
+    def by_distance(self, slab: _Slab, weights: Tensor) -> Tensor:
         """`relative.by_distance`, in memory that the next call of this method writes to."""
-        shape = (*weights.shape[:-1], sum(weights.shape[-2:]) - 1)
+        rows = slab.piece.rows
+        shape = (*weights.shape[:-1], rows.stop - rows.start)
         if self._columns.shape != shape:
             self._columns = weights.new_zeros(shape)
         return by_distance(weights, self._columns)
 
     def _pieces(self) -> Iterator[_Piece]:
         queries, keys = self._pattern.shape
+        later = later_keys(queries, keys, self._pattern.device)
         everything = self._hides_all()
+        # One column after the queries' own keeps the columns of two queries apart.
+        ahead = 1 if not everything and bool(self._pattern[later].all()) else queries
         for start in range(0, queries, _SLAB_QUERIES):
             stop = min(start + _SLAB_QUERIES, queries)
             hides = self._pattern[start:stop]
             seen = torch.arange(keys) if everything else (~hides).any(0).nonzero()
             first, last = int(seen[0]), int(seen[-1]) + 1
             row = first + queries - stop  # of the distance from the last query to the first key
-            rows = slice(row, row + last - first + stop - start - 1)
+            rows = slice(row, row + last - first + min(ahead, stop - start - 1))
             some = hides.any(0)[first:last].nonzero()
             hides = hides[:, first + int(some[0]) if len(some) else last : last]
             bias = self._q.new_zeros(hides.shape).masked_fill_(hides, HIDDEN)

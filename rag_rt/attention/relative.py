@@ -30,7 +30,11 @@ def distance_rows(table: Tensor, queries: int, keys: int) -> Tensor:
 
 
 def by_key(columns: Tensor, keys: int) -> Tensor:
-    """From a column for each distance (…, Q, Q+K-1) to one for each key (…, Q, K), a view."""
+    """From a column for each distance (…, Q, Q+K-1) to one for each key (…, Q, K), a view.
+
+    With K+1 columns, those of distances after 1 are missing: what stands at a key after a query's
+    own is then another query's, and must be hidden.
+    """
     queries, distances = columns.shape[-2:]
     if queries == 1:
         return columns
@@ -42,7 +46,8 @@ def by_key(columns: Tensor, keys: int) -> Tensor:
 def by_distance(weights: Tensor, columns: Tensor | None = None) -> Tensor:
     """The inverse of `by_key`: (…, Q, K) to (…, Q, Q+K-1), zero where a query has no key.
 
-    It is written into `columns`, where given: zeros, or what was written there before.
+    It is written into `columns`, where given: zeros, or what was written there before. They may
+    be K+1 where weights of keys after a query's own are zero.
     """
     queries, keys = weights.shape[-2:]
     if queries == 1:

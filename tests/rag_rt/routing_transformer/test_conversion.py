@@ -1,6 +1,8 @@
 """A checkpoint becomes a model directory, with every variable accounted for."""
 
+import errno
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rag_rt.models.routing_transformer import (
     CheckpointError,
+    InputError,
     RoutingTransformerForCausalLM,
     conversion,
 )
 from rag_rt.models.routing_transformer.checkpoints import NumpyVariables, TensorFlowCheckpoint
 from rag_rt.models.routing_transformer.naming import ffn_layer, is_ignored, target_of
 from retriever.errors import ArtefactDamaged
+from tests.conftest import small_disk
 from tests.rag_rt.routing_transformer.recorded import Recorded
 from tests.rag_rt.routing_transformer.test_tokenization import SUBTOKENS
 
@@ -159,3 +163,90 @@ def test_a_real_tensorflow_checkpoint_holds_the_recorded_weights(recorded: Find)
     assert "global_step" in checkpoint.shapes
     for name in fixture.variables.shapes:
         assert np.array_equal(checkpoint.read(name), fixture.variables.read(name)), name
+
+
+class Unreadable(NumpyVariables):
+    """A checkpoint that is cut off in the middle, or whose reader is stopped there."""
+
+    reads = 0
+    failure: BaseException = IndexError("Read less bytes than requested")
+
+    def read(self, name: str) -> Any:
+        self.reads += 1
+        if self.reads > 20:
+            raise self.failure
+        return super().read(name)
+
+
+def test_a_variable_that_cannot_be_read_is_named(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path
+) -> None:
+    variables = Unreadable.load(fixture.folder / "weights.npz")
+    hparams = fixture.folder / "hparams.json"
+    with pytest.raises(CheckpointError, match=r"sparse_transformer/.*Read less bytes.*copy"):
+        conversion.convert("model", hparams, vocabulary, tmp_path / "out", variables=variables)
+    assert not list(tmp_path.glob("out*/**/*"))
+
+
+def test_a_stopped_conversion_leaves_the_old_model_and_a_second_run_is_whole(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path
+) -> None:
+    convert(fixture, vocabulary, tmp_path / "model")
+    before = (tmp_path / "model" / "manifest.json").read_bytes()
+    variables = Unreadable.load(fixture.folder / "weights.npz")
+    variables.failure = KeyboardInterrupt()
+    hparams = fixture.folder / "hparams.json"
+    with pytest.raises(KeyboardInterrupt):
+        conversion.convert("model", hparams, vocabulary, tmp_path / "model", variables=variables)
+    assert (tmp_path / "model" / "manifest.json").read_bytes() == before
+    assert not (tmp_path / "model.partial").exists()
+    assignment = convert(fixture, vocabulary, tmp_path / "model")
+    conversion.verify(fixture.variables, assignment, tmp_path / "model")
+
+
+def test_a_full_disk_leaves_nothing_and_gives_its_space_back(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        with pytest.raises(OSError, match="space") as raised:
+            convert(fixture, vocabulary, disk / "model")
+        assert raised.value.errno == errno.ENOSPC
+        assert [path.name for path in disk.iterdir()] == ["model.lock"]
+
+
+def test_a_directory_that_is_no_model_is_left_alone(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path
+) -> None:
+    thesis = tmp_path / "work" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years")
+    for out in (thesis.parent, thesis):
+        with pytest.raises(InputError, match=r"thesis\.txt.*name a new directory"):
+            convert(fixture, vocabulary, out)
+    assert thesis.read_text() == "years"
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_an_error_with_both_numbers(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path
+) -> None:
+    with vocabulary.open("a") as file:
+        file.writelines(f"'more{number}_'\n" for number in range(200))
+    with pytest.raises(InputError, match=rf"{len(SUBTOKENS) + 200} subtokens.* 149 rows"):
+        convert(fixture, vocabulary, tmp_path / "model")
+
+
+def test_a_vocabulary_smaller_than_the_embedding_is_a_warning_with_both_numbers(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        convert(fixture, vocabulary, tmp_path / "model")
+    assert f"{len(SUBTOKENS)} subtokens" in caplog.text
+    assert "149 rows" in caplog.text
+
+
+def test_a_vocabulary_in_another_encoding_is_an_error(
+    fixture: Recorded, vocabulary: Path, tmp_path: Path
+) -> None:
+    vocabulary.write_bytes("'café_'\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"vocabulary must be UTF-8"):
+        convert(fixture, vocabulary, tmp_path / "model")

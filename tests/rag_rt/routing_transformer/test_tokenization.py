@@ -110,3 +110,10 @@ def test_batches_are_padded_on_the_left(small: RoutingTransformerTokenizer) -> N
 def test_a_vocabulary_without_the_characters_of_escapes_is_refused() -> None:
     with pytest.raises(InputError, match="vocabulary"):
         SubwordEncoder(["a_"]).encode("é")
+
+
+def test_an_added_token_has_its_own_id(small: RoutingTransformerTokenizer) -> None:
+    small.add_tokens(["<new>", "the_"])
+    tokens = ["the_", "<new>", "hello_", "<EOS>_"]
+    assert small.convert_tokens_to_ids(tokens) == [2, len(SUBTOKENS), 3, 1]
+    assert small.convert_tokens_to_ids("<new>") == len(SUBTOKENS)
