@@ -91,7 +91,7 @@ def test_a_report_holds_scores_bounds_ablation_and_questions(
     assert page.count("<article") == 6
     assert "Rivers0 carry salt0 to the sea." in page
     assert page.count("<svg") == 4
-    assert "reader.seed: 0" in page
+    assert '<th scope="row">reader.seed</th><td>0</td>' in page
 
 
 def test_every_published_row_stands_there_with_its_source(

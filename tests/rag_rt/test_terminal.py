@@ -1,9 +1,11 @@
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from rag_rt import terminal
 from rag_rt.answerer import Event, Finished, Grounded, Retrieved, Wrote
 from rag_rt.answers import (
     Answer,
@@ -69,3 +71,22 @@ def test_each_sentence_is_printed_whole_with_its_mark_behind_it(
         assert f"  [{number}] {HITS[hit].passage.title}  {HITS[hit].passage.url}" in rest
     unsupported = [sentence for sentence, hit in marked if hit is None]
     assert rest.count("  - ") == len(unsupported)
+
+
+def test_the_bar_tells_the_time_left_of_batches_that_take_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """rich alone forgets steps that are half a minute old, and then tells none."""
+    now = [0.0]
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        terminal,
+        "messages",
+        Console(file=screen, force_terminal=True, width=120, get_time=lambda: now[0]),
+    )
+    with terminal.bar("Answering") as progress:
+        for step in range(4):
+            now[0] = 120.0 * step
+            progress(step, 10)
+        now[0] += 1
+    assert "0:14:00" in screen.getvalue()
