@@ -4,8 +4,11 @@ Variables are read one by one and written in shards, so that memory holds one sh
 """
 
 import json
+import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,15 @@ from transformers import GenerationConfig
 
 from rag_rt.models.routing_transformer.checkpoints import TensorFlowCheckpoint, Variables
 from rag_rt.models.routing_transformer.configuration import RoutingTransformerConfig
-from rag_rt.models.routing_transformer.errors import CheckpointError
+from rag_rt.models.routing_transformer.errors import CheckpointError, InputError
 from rag_rt.models.routing_transformer.modeling import RoutingTransformerForCausalLM
 from rag_rt.models.routing_transformer.naming import Target, ffn_layer, is_ignored, target_of
-from rag_rt.models.routing_transformer.tokenization import RoutingTransformerTokenizer
+from rag_rt.models.routing_transformer.tokenization import (
+    VOCABULARY_FILE,
+    RoutingTransformerTokenizer,
+)
 from rag_rt.models.saving import saving_weights
-from retriever.artefacts import exclusive, replace_directory, seal, verified_manifest
+from retriever.artefacts import MANIFEST, exclusive, replace_directory, seal, verified_manifest
 
 KIND = "model"
 VERSION = 1
@@ -31,6 +37,12 @@ REMEDY = "'rag-rt convert'"
 # The embedding of the published models alone has 0.4 GB; a shard holds at least one tensor.
 SHARD_BYTES = 512 << 20
 _EMBEDDING = "embeddings/embedding"
+# What a conversion writes; a directory that holds anything else is somebody's, and stays.
+_WRITTEN = re.compile(
+    r"model-\d{5}\.safetensors|model\.safetensors\.index\.json|(generation_|tokenizer_)?config\.json"
+    rf"|{re.escape(VOCABULARY_FILE)}|{re.escape(MANIFEST)}"
+)
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
@@ -105,28 +117,29 @@ def convert(
         checkpoint: for example `model.ckpt-100000`, without an ending.
         hparams: the checkpoint's `hparams.json`.
         vocabulary: its subword file.
-        directory: where to write; what is there is replaced once the new one is whole.
+        directory: where to write; a model there is replaced once the new one is whole.
         variables: the checkpoint's variables, where it is not to be read by TensorFlow.
         progress: called with the number of variables written, and of all.
 
     Raises:
         HyperparameterError: as `assign`.
-        CheckpointError: as `assign`.
+        CheckpointError: as `assign`; or a variable cannot be read.
+        InputError: the vocabulary is none, or is larger than the embedding; or the directory holds
+            something else than a model.
         BuildInProgress: another process writes the same directory.
     """
     variables = variables or TensorFlowCheckpoint(checkpoint)
     assignment = assign(variables, hparams)
-    with exclusive(directory):
-        work = directory.with_name(f"{directory.name}.partial")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+    tokenizer = RoutingTransformerTokenizer(str(vocabulary))
+    _check_vocabulary(tokenizer.vocab_size, assignment.config.vocab_size, vocabulary)
+    with exclusive(directory), _work_beside(directory) as work:
         _write_shards(work, variables, assignment, progress)
         config = assignment.config
         config.architectures = [RoutingTransformerForCausalLM.__name__]
         config.dtype = torch.float32
         config.save_pretrained(work)
         GenerationConfig.from_model_config(config).save_pretrained(work)
-        RoutingTransformerTokenizer(str(vocabulary)).save_pretrained(work)
+        tokenizer.save_pretrained(work)
         seal(
             work,
             kind=KIND,
@@ -154,6 +167,49 @@ def verify(variables: Variables, assignment: Assignment, directory: Path) -> Non
                     f"{target.name} in {directory} differs from the checkpoint; convert it anew "
                     f"with {REMEDY}"
                 )
+
+
+@contextmanager
+def _work_beside(directory: Path) -> Iterator[Path]:
+    """A new directory to write into, gone after a failure: on a full disk its space is needed.
+
+    Raises:
+        InputError: `directory` is a file or holds what no conversion wrote.
+    """
+    if directory.exists():
+        if not directory.is_dir():
+            raise InputError("out", f"{directory} is a file; name a new directory")
+        foreign = sorted(p.name for p in directory.iterdir() if not _WRITTEN.fullmatch(p.name))
+        if foreign:
+            raise InputError(
+                "out",
+                f"{directory} holds {foreign[0]!r}, which no conversion writes, and would be "
+                "replaced as a whole; name a new directory or move that file away",
+            )
+    work = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_vocabulary(subtokens: int, rows: int, vocabulary: Path | str) -> None:
+    if subtokens > rows:
+        raise InputError(
+            "vocab",
+            f"{vocabulary} has {subtokens} subtokens, but the checkpoint's embedding has {rows} "
+            "rows, so that it cannot read all of them; name the checkpoint's own subword file",
+        )
+    if subtokens < rows:
+        _log.warning(
+            "vocab: %s has %d subtokens, but the checkpoint's embedding has %d rows: the other ids "
+            "will be written as no text; check that it is the checkpoint's own subword file",
+            vocabulary,
+            subtokens,
+            rows,
+        )
 
 
 def _check(
@@ -188,7 +244,13 @@ def _check(
 
 def _tensors(variables: Variables, assignment: Assignment) -> Iterator[tuple[Target, Tensor]]:
     for variable, target in assignment.targets.items():
-        tensor = torch.from_numpy(variables.read(variable))
+        try:
+            tensor = torch.from_numpy(variables.read(variable))
+        except Exception as error:  # TensorFlow's own tree, and IndexError for a file cut short
+            raise CheckpointError(
+                f"cannot read {variable} from the checkpoint: {error}; a data file is missing or "
+                "damaged, so copy the checkpoint's files anew"
+            ) from error
         yield target, tensor.T.contiguous() if target.transposed else tensor
 
 

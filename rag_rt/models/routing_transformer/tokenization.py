@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizer
 
+from rag_rt.models.routing_transformer.errors import InputError
 from rag_rt.models.routing_transformer.subwords import SubwordEncoder, read_subwords
 
 VOCABULARY_FILE = "vocab.subwords"
@@ -34,9 +35,19 @@ class RoutingTransformerTokenizer(PreTrainedTokenizer):
             pad_token: the subtoken that pads.
             eos_token: the subtoken that ends a text.
             kwargs: as every tokenizer of transformers takes them.
+
+        Raises:
+            InputError: the file is no text in UTF-8.
         """
         self._vocabulary = Path(vocab_file).read_bytes()
-        self._encoder = SubwordEncoder(read_subwords(self._vocabulary.decode()))
+        try:
+            self._encoder = SubwordEncoder(read_subwords(self._vocabulary.decode()))
+        except UnicodeDecodeError as error:
+            raise InputError(
+                "vocab_file",
+                f"{vocab_file} must be UTF-8 and is not ({error}); name the subword file that lies "
+                "beside the checkpoint",
+            ) from error
         kwargs["split_special_tokens"] = True
         super().__init__(pad_token=pad_token, eos_token=eos_token, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -48,6 +59,15 @@ class RoutingTransformerTokenizer(PreTrainedTokenizer):
     def get_vocab(self) -> dict[str, int]:
         """The id of each subtoken."""
         return {**self._encoder.ids, **self.added_tokens_encoder}
+
+    def convert_tokens_to_ids(self, tokens: str | list[str]) -> Any:
+        """The id of a token, or of each of a list; transformers' own two calls a token are slow."""
+        added = super().convert_tokens_to_ids
+        if isinstance(tokens, str):
+            return added(tokens)
+        # An added token that is a subtoken too has the subtoken's id.
+        ids = self._encoder.ids
+        return [ids[token] if token in ids else added(token) for token in tokens]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of subtokens."""
