@@ -164,19 +164,24 @@ def _finding(run: RunReport, data: ReportData) -> str:
 
 
 def _against_bounds(low: float, high: float, records: int, data: ReportData) -> str:
-    """A run's interval beside the best that a system without understanding scores."""
+    """A run's interval beside that of the best system without understanding.
+
+    Both are estimates from the same questions: only intervals that lie apart tell the two apart.
+    """
     lower = {
-        LABELS[name]: row["all_records"]["figures"]["rougel"]
+        LABELS[name]: row["all_records"]
         for name, row in data.bounds["bounds"].items()
         if row["all_records"]
     }
-    best = max(lower, key=lambda name: lower[name])
-    trivial = f"the best trivial system ({best}, {percent(lower[best])})"
+    best = max(lower, key=lambda name: lower[name]["figures"]["rougel"])
+    least, most = lower[best]["intervals"]["rougel"]
+    figure = percent(lower[best]["figures"]["rougel"])
+    trivial = f"the best trivial system ({best}, {figure})"
     if records < FEWEST_TO_TELL:
         return f"So few cannot be told apart from {trivial}."
-    if low > lower[best]:
+    if low > most:
         return f"That is above {trivial}."
-    if high < lower[best]:
+    if high < least:
         return f"That is below {trivial}."
     return f"That cannot be told apart from {trivial}."
 
