@@ -78,6 +78,10 @@ def generate(
         Literal["incremental", "exact"],
         typer.Option(help="'exact' computes the official function anew for every token."),
     ] = "incremental",
+    precision: Annotated[
+        Literal["float32", "bfloat16", "int8"],
+        typer.Option(help="Of the weights; bfloat16 reads, and int8 also writes, faster."),
+    ] = "float32",
 ) -> None:
     """Continue a text with a Routing Transformer, printed as it is written.
 
@@ -86,10 +90,12 @@ def generate(
     import torch
     from transformers import AutoTokenizer, TextStreamer
 
+    from rag_rt.models.precision import set_precision
     from rag_rt.models.routing_transformer import RoutingTransformerForCausalLM
     from rag_rt.models.routing_transformer.conversion import KIND, REMEDY, VERSION
+    from rag_rt.models.routing_transformer.incremental import read_in_chunks
     from rag_rt.models.routing_transformer.sampling import official_sampling
-    from rag_rt.terminal import waiting
+    from rag_rt.terminal import bar, say, waiting
     from retriever.artefacts import verified_manifest
 
     prompt = sys.stdin.read() if text == "-" else text
@@ -101,11 +107,28 @@ def generate(
     with waiting("Loading the model"):
         tokenizer: Any = AutoTokenizer.from_pretrained(model)
         loaded: Any = RoutingTransformerForCausalLM.from_pretrained(model)
+        set_precision(loaded, precision)
     loaded.config.decoding = decoding
+    ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+    longest = loaded.config.max_target_length
+    room = longest - 1 - ids.shape[1]  # the official decoder shifts the text by one position
+    if room < 1:
+        raise InvalidRequest(
+            "text",
+            f"the text is {ids.shape[1]:,} tokens long, and the model reads and writes "
+            f"{longest - 1:,} together; shorten it",
+        )
+    if room < max_tokens:
+        say(f"Note: the model has room for {room:,} more tokens, not {max_tokens:,}.")
+    cache = None
+    if decoding == "incremental":
+        with bar("Reading the text") as progress:
+            cache = read_in_chunks(loaded, ids[:, :-1], progress)
     torch.manual_seed(seed)
     loaded.generate(
-        **tokenizer(prompt, return_tensors="pt"),
-        max_new_tokens=max_tokens,
+        ids,
+        past_key_values=cache,
+        max_new_tokens=min(max_tokens, room),
         do_sample=sampled,
         top_k=0,  # transformers' own filters stay out of the way of the official ones
         logits_processor=processors,

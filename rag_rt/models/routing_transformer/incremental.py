@@ -6,10 +6,12 @@ Glossary as in `rag_rt.attention`; E hidden size. Rows of a batch may have unequ
 row's L new positions the first `added` count.
 """
 
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rag_rt.attention.causal_local import local_chunk, local_step
 from rag_rt.attention.causal_routing import admitted, cluster_chunk, cluster_step
@@ -20,6 +22,7 @@ from rag_rt.models.routing_transformer.errors import InputError
 from rag_rt.models.routing_transformer.heads import LocalHeads, RoutingHeads
 from rag_rt.models.routing_transformer.layers import Attention
 
+CHUNK = 512  # tokens between two signs of progress: two blocks of the published model
 _GROWTH = 1024  # positions by which the memory of scores grows
 
 
@@ -197,3 +200,20 @@ class IncrementalCache:
         """
         require_incremental(config)
         return cls(config)
+
+
+@torch.no_grad()
+def read_in_chunks(
+    model: PreTrainedModel, ids: Tensor, progress: Callable[[int, int], None]
+) -> IncrementalCache:
+    """What a model remembers of a text (B, T), read with its progress told.
+
+    Raises:
+        InputError: the model cannot be decoded incrementally, or cannot read the ids.
+    """
+    cache = IncrementalCache.empty(cast("RoutingTransformerConfig", model.config))
+    for start in range(0, ids.shape[1], CHUNK):
+        chunk = ids[:, start : start + CHUNK]
+        model(chunk, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        progress(start + chunk.shape[1], ids.shape[1])
+    return cache

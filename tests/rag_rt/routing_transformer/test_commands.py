@@ -6,10 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+import torch
 
-from rag_rt.models.routing_transformer import conversion
+from rag_rt.models.routing_transformer import (
+    RoutingTransformerForCausalLM,
+    conversion,
+    incremental,
+)
 from tests.conftest import run_rag_rt
 from tests.rag_rt.routing_transformer.recorded import Recorded
 from tests.rag_rt.routing_transformer.test_tokenization import SUBTOKENS
@@ -115,6 +122,38 @@ def test_a_text_is_continued_the_same_way_for_a_seed(model: Path, decoding: str)
 
     assert continued("--seed", "1") == continued("--seed", "1")
     assert continued("--temperature", "0", "--seed", "1") == continued("--temperature", "0")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_text_is_continued_with_fewer_bits(model: Path, precision: str) -> None:
+    run = run_rag_rt("generate", "--model", str(model), "--precision", precision, "the hello")
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout) > len("the hello")
+
+
+def test_a_text_may_fill_the_model_and_no_more(model: Path) -> None:
+    """The model has 96 positions, of which the first reads no token of the text."""
+    options = ("generate", "--model", str(model), "--temperature", "0")
+    full = run_rag_rt(*options, " ".join(["the"] * 94))
+    assert full.returncode == 0, full.stderr
+    assert "room for 1 more" in full.stderr
+    over = run_rag_rt(*options, " ".join(["the"] * 95))
+    assert over.returncode == 2
+    assert "95 tokens long" in over.stderr
+
+
+def test_a_text_is_read_in_chunks_as_a_whole(model: Path) -> None:
+    loaded: Any = RoutingTransformerForCausalLM.from_pretrained(model)
+    ids = torch.randint(0, 97, (1, 60))
+    told: list[tuple[int, int]] = []
+    with patch.object(incremental, "CHUNK", 25):
+        cache = incremental.read_in_chunks(
+            loaded, ids[:, :-1], lambda done, total: told.append((done, total))
+        )
+    assert told == [(25, 59), (50, 59), (59, 59)]
+    options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    found = loaded.generate(ids, past_key_values=cache, **options)
+    assert found.tolist() == loaded.generate(ids, **options).tolist()
 
 
 def test_an_empty_text_and_a_missing_model_are_errors(model: Path, tmp_path: Path) -> None:
