@@ -124,14 +124,13 @@ def convert(
     Raises:
         HyperparameterError: as `assign`.
         CheckpointError: as `assign`; or a variable cannot be read.
-        InputError: the vocabulary is none, or is larger than the embedding; or the directory holds
-            something else than a model.
+        InputError: the vocabulary is none; or the directory holds something else than a model.
         BuildInProgress: another process writes the same directory.
     """
     variables = variables or TensorFlowCheckpoint(checkpoint)
     assignment = assign(variables, hparams)
     tokenizer = RoutingTransformerTokenizer(str(vocabulary))
-    _check_vocabulary(tokenizer.vocab_size, assignment.config.vocab_size, vocabulary)
+    _compare_vocabulary(tokenizer.vocab_size, assignment.config.vocab_size, vocabulary)
     with exclusive(directory), _work_beside(directory) as work:
         _write_shards(work, variables, assignment, progress)
         config = assignment.config
@@ -195,17 +194,12 @@ def _work_beside(directory: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_vocabulary(subtokens: int, rows: int, vocabulary: Path | str) -> None:
-    if subtokens > rows:
-        raise InputError(
-            "vocab",
-            f"{vocabulary} has {subtokens} subtokens, but the checkpoint's embedding has {rows} "
-            "rows, so that it cannot read all of them; name the checkpoint's own subword file",
-        )
-    if subtokens < rows:
+def _compare_vocabulary(subtokens: int, rows: int, vocabulary: Path | str) -> None:
+    if subtokens != rows:
         _log.warning(
-            "vocab: %s has %d subtokens, but the checkpoint's embedding has %d rows: the other ids "
-            "will be written as no text; check that it is the checkpoint's own subword file",
+            "vocab: %s has %d subtokens, but the checkpoint's embedding has %d rows: the model "
+            "refuses ids beyond its rows, and writes those beyond the subtokens as no text; check "
+            "that it is the checkpoint's own subword file",
             vocabulary,
             subtokens,
             rows,
