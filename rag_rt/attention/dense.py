@@ -1,8 +1,8 @@
 """Attention within groups of queries and keys: blocks, strides and cluster windows are groups.
 
 The weights of all groups together would be the largest thing in memory. They are computed in slabs
-that stay in the processor's cache, and computed again in the backward pass instead of being kept.
-A slab has few queries, so that keys which all of them must not see are left out.
+that stay in the processor's cache; a slab has few queries, so that keys which all of them must not
+see are left out. The backward pass is given the weights of seen keys, nothing else of their size.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from rag_rt.attention.relative import (
 # query whose keys are all hidden attends to them all.
 HIDDEN = -1e9
 # Weights computed together: of some groups, for some queries of each.
-_SLAB_BYTES = 2 << 20
+_SLAB_BYTES = 4 << 20
 _SLAB_QUERIES = 64
 
 
@@ -108,28 +108,34 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         weights = _Weights(q, k, key_rows, unseen, pattern, dropout)
         out = v.new_empty(*q.shape[:-1], v.shape[-1])
+        kept = []
         for slab in weights.slabs():
-            _, dropped, _ = weights.of(slab)
+            whole = weights.of(slab)
+            factor = weights.factor(whole)
+            dropped = whole if factor is None else whole * factor
             said = dropped @ v[slab.keys]
             if value_rows is not None:
                 said += weights.by_distance(slab, dropped) @ value_rows[slab.piece.rows]
             out[slab.queries] = said
-        ctx.save_for_backward(q, k, v, key_rows, value_rows, unseen, pattern)
+            if any(ctx.needs_input_grad):
+                kept.append(whole)
+        ctx.save_for_backward(q, k, v, key_rows, value_rows, unseen, pattern, *kept)
         ctx.dropout, ctx.seed = dropout, weights.seed
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, key_rows, value_rows, unseen, pattern = ctx.saved_tensors
+        q, k, v, key_rows, value_rows, unseen, pattern, *kept = ctx.saved_tensors
         weights = _Weights(q, k, key_rows, unseen, pattern, ctx.dropout, ctx.seed)
         grad_q = q.new_empty(q.shape)
         grad_k, grad_v = k.new_zeros(k.shape), v.new_zeros(v.shape)
         grad_key_rows: Any = None if key_rows is None else torch.zeros_like(key_rows)
         grad_value_rows: Any = None if value_rows is None else torch.zeros_like(value_rows)
-        for slab in weights.slabs():
+        for slab, whole in zip(weights.slabs(), kept, strict=True):
             rows = slab.piece.rows
-            kept, dropped, factor = weights.of(slab)
+            factor = weights.factor(whole)
+            dropped = whole if factor is None else whole * factor
             g = grad[slab.queries]
             grad_v[slab.keys] += dropped.mT @ g
             d = g @ v[slab.keys].mT  # of the weights
@@ -138,7 +144,7 @@ class _Attention(torch.autograd.Function):
                 grad_value_rows[rows] += _summed(weights.by_distance(slab, dropped), g)
             if factor is not None:
                 d *= factor
-            d = torch.ops.aten._softmax_backward_data(d, kept, -1, d.dtype)  # of the logits
+            d = torch.ops.aten._softmax_backward_data(d, whole, -1, d.dtype)  # of the logits
             grad_k[slab.keys] += d.mT @ q[slab.queries]
             of_q = d @ k[slab.keys]
             if key_rows is not None:
@@ -150,7 +156,7 @@ class _Attention(torch.autograd.Function):
 
 
 class _Weights:
-    """The weights of slabs, the same each time they are asked for in the same order."""
+    """The slabs, always in the same order, their weights, and which of them are dropped."""
 
     def __init__(
         self,
@@ -162,10 +168,11 @@ class _Weights:
         dropout: float,
         seed: int | None = None,
     ) -> None:
-        self._q, self._k, self._key_rows, self._unseen = q, k, key_rows, unseen
+        self._q, self._k, self._key_rows = q, k, key_rows
+        self._unseen = unseen if unseen is not None and bool(unseen.any()) else None
         shape = (q.shape[-2], k.shape[-2])
         self._pattern = q.new_zeros(shape, dtype=torch.bool) if pattern is None else pattern
-        self._concerned = None if unseen is None else unseen.any(-1)  # (B, H, N)
+        self._concerned = None if self._unseen is None else self._unseen.any(-1)  # (B, H, N)
         self._columns = q.new_empty(0)
         self._dropout = dropout
         self.seed = seed
@@ -186,8 +193,8 @@ class _Weights:
                         where = row, slice(head, head + across), slice(group, group + fitting)
                         yield _Slab(piece, (*where, piece.queries), (*where, piece.keys))
 
-    def of(self, slab: _Slab) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Weights (h, n, q, k), the same with some dropped, and the factors that drop them."""
+    def of(self, slab: _Slab) -> Tensor:
+        """Weights (h, n, q, k)."""
         q, piece = self._q[slab.queries], slab.piece
         logits = q @ self._k[slab.keys].mT
         if self._key_rows is not None:
@@ -198,12 +205,14 @@ class _Weights:
             unseen = self._unseen[slab.keys][concerned].unsqueeze(-2)
             hidden = unseen & ~self._pattern[piece.queries, piece.keys]  # none twice
             logits[concerned] += HIDDEN * hidden
-        weights = logits.softmax(-1)
+        return logits.softmax(-1)
+
+    def factor(self, weights: Tensor) -> Tensor | None:
+        """What drops some weights of the next slab and scales the others; None: all stay."""
         if not self._dropout:
-            return weights, weights, None
+            return None
         kept = 1 - self._dropout
-        factor = torch.empty_like(weights).bernoulli_(kept, generator=self._random).div_(kept)
-        return weights, weights * factor, factor
+        return torch.empty_like(weights).bernoulli_(kept, generator=self._random).div_(kept)
 
     def by_distance(self, slab: _Slab, weights: Tensor) -> Tensor:
         """`relative.by_distance`, in memory that the next call of this method writes to."""
