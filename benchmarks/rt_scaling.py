@@ -89,7 +89,7 @@ def compare_attention() -> None:
         found["local + windows of 256"].append(near + timed(routed(length, WINDOW, half)))
         found["local + √n windows"].append(near + root)
         found["√n windows alone"].append(root)
-        cells = "".join(f"{found[name][-1]:24.4f}" for name in names)
+        cells = "".join(cell(found[name][-1]) for name in names)
         print(f"{length:8,}{cells}", flush=True)
     exponents = "".join(f"{exponent(ATTENTION_LENGTHS, found[name]):24.2f}" for name in names)
     print(f"{'n^':>8}{exponents}   (from {FITTED_FROM:,} tokens)")
@@ -130,6 +130,10 @@ def timed(action: Callable[[], Tensor]) -> float:
     with torch.inference_mode():
         action()
         return median_seconds(action, 3)
+
+
+def cell(seconds: float) -> str:
+    return f"{'not run':>24}" if np.isnan(seconds) else f"{seconds:24.4f}"
 
 
 def exponent(lengths: Sequence[int], seconds: Sequence[float]) -> float:
