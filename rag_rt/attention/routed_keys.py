@@ -104,7 +104,7 @@ def routed_attention(
         asking = q[:, :, start - first : stop - first]
         own = routing.start_of(routing.block_of(start))
         scores = score(asking * scale, memory.before(own, routing), routing)
-        read = _best(scores, _clusters_read(start, stop, routing, scores.shape[-1]))
+        read = _best(scores, _clusters_read(start, stop, routing, scores.shape[-1]), q.dtype)
         pieces.append(_attend(asking, start, own, memory, read, scale, routing))
     return torch.cat(pieces, 2).flatten(0, 1)
 
@@ -159,11 +159,16 @@ def _clusters_read(start: int, stop: int, routing: Routing, clusters: int) -> Te
     return ((routing.budget - whole) // routing.cluster).clamp(max=clusters)
 
 
-def _best(scores: Tensor, count: Tensor) -> Tensor:
-    """True for as many of the best scores (KV, T, C) as `count` (T,) says of each query."""
+def _best(scores: Tensor, count: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to the logits of each cluster's keys, so that the best are read: (KV, T, C).
+
+    It is 0 for as many of the best scores (KV, T, C) as `count` (T,) says, and -inf for the others.
+    """
     best = scores.topk(int(count.max()), -1).indices
-    within = torch.arange(best.shape[-1], device=best.device) < count.to(best.device).unsqueeze(1)
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, best, within.expand_as(best))
+    beyond = torch.arange(best.shape[-1], device=best.device) >= count.to(best.device).unsqueeze(1)
+    unread = torch.full_like(scores, -torch.inf, dtype=dtype)
+    kept = unread.new_zeros(beyond.shape).masked_fill_(beyond, -torch.inf)
+    return unread.scatter_(-1, best, kept.expand_as(best))
 
 
 def _attend(
@@ -178,15 +183,14 @@ def _attend(
     v = torch.cat(
         [memory.v[:, :sinks], memory.clustered_v[:, by_cluster], memory.v[:, own:stop]], 1
     )
-    unread = torch.cat(
+    later = later_keys(stop - start, stop - own, q.device)
+    mask = torch.cat(
         [
             read.new_zeros(*read.shape[:2], sinks),
-            ~read.repeat_interleave(routing.cluster, -1),
-            later_keys(stop - start, stop - own, q.device).expand(len(read), -1, -1),
+            read.repeat_interleave(routing.cluster, -1),
+            read.new_zeros(later.shape).masked_fill_(later, -torch.inf).expand(len(read), -1, -1),
         ],
         -1,
-    )  # (KV, T, S')
-    # Numbers rather than booleans: twice as fast in torch's kernel for processors.
-    mask = q.new_zeros(unread.shape).masked_fill_(unread, -torch.inf).unsqueeze(1)
+    )  # (KV, T, S'); of numbers, for which torch's kernel is twice as fast as for booleans
     k, v = (x.unsqueeze(1).expand(-1, q.shape[1], -1, -1) for x in (k, v))
-    return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask.unsqueeze(1), scale=scale)

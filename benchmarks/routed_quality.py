@@ -1,0 +1,149 @@
+"""What a model loses when its queries read an eighth of the keys, and by which choice of keys.
+
+    python -m benchmarks.routed_quality PAGES QUESTIONS [--documents 20] [--questions 20]
+
+PAGES is a KILT knowledge source, QUESTIONS a KILT file whose answers are paragraphs. Each figure is
+appended to a file at once, and a run that was stopped goes on from there. Each text is read once by
+each method; the loss before a length is of the 512 tokens before it, given all that precede them.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.machine import machine
+from benchmarks.passage_test import (
+    PassageQuestion,
+    passage_questions,
+    sentence_nll,
+    without_passages,
+)
+from benchmarks.routed_figures import Figures, Floats, draw, loss, print_table, recovered
+from benchmarks.routed_methods import METHODS, register_methods
+from rag_rt.attention.routed_keys import Routing
+from retriever.sources.kilt import pages
+
+LENGTHS = (2048, 4096, 8192)
+_SCORED = 512  # tokens before each length
+_CHARACTERS = 40_000  # a page of fewer has no 8,192 tokens
+_NO_PASSAGES = "no passages"
+
+
+def main(options: argparse.Namespace) -> None:
+    print(f"{machine()}\n{options.model}, {options.budget:,} keys a query")
+    figures = Figures(options.figures)
+    reader = Reader(options.model, Routing(budget=options.budget), figures)
+    documents = reader.read_documents(options.pages, options.documents)
+    questions = reader.read_questions(options.asked, options.questions)
+    panels = {}
+    if documents:
+        nlls = {m: figures.table(documents, m, LENGTHS) for m in reader.methods}
+        title = f"Nats a token above dense, {len(documents)} articles"
+        panels[title] = {m: loss(nlls[m], nlls["dense"]) for m in METHODS}
+        print_table(title, panels[title], LENGTHS, "+.4f")
+    if questions:
+        nlls = {m: figures.table(questions, m, LENGTHS) for m in (_NO_PASSAGES, *reader.methods)}
+        print_means(nlls)
+        title = f"Share of what passages gain, {len(questions)} questions"
+        given = nlls["dense"], nlls[_NO_PASSAGES]
+        panels[title] = {m: recovered(nlls[m], *given) for m in METHODS}
+        print_table(title, panels[title], LENGTHS, ".1%")
+    if panels:
+        draw(options.plot, panels, LENGTHS)
+
+
+class Reader:
+    """A model that reads texts by each method, and the file that holds what it has read already."""
+
+    def __init__(self, model: str, routing: Routing, figures: Figures) -> None:
+        self.methods = register_methods(routing)
+        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+        self._run = {"model": Path(model).name, "budget": routing.budget}
+        self._figures = figures
+
+    def read_documents(self, source: Path, count: int) -> list[dict[str, Any]]:
+        """Measure the losses of some long pages; what rows of each hold in the file."""
+        measured = []
+        for title, ids in islice(_documents(source, self._tokenizer), count):
+            measured.append({**self._run, "document": title})
+            for method in self.methods:
+                self._measure(measured[-1], method, partial(_document_nlls, ids=ids))
+        return measured
+
+    def read_questions(self, source: Path, count: int) -> list[dict[str, Any]]:
+        """Measure the gold sentences of some questions, and each without passages."""
+        measured = []
+        for question in islice(passage_questions(source, self._tokenizer), count):
+            measured.append({**self._run, "question": question.id})
+            self._measure(measured[-1], _NO_PASSAGES, partial(_unaided_nlls, question=question))
+            for method in self.methods:
+                self._measure(measured[-1], method, partial(_sentence_nlls, question=question))
+        return measured
+
+    def _measure(
+        self, what: dict[str, Any], method: str, measure: Callable[[Any], dict[int, float]]
+    ) -> None:
+        self._model.set_attn_implementation(self.methods.get(method, "sdpa"))
+        self._figures.measured({**what, "method": method}, partial(measure, self._model))
+
+
+def print_means(nlls: dict[str, Floats]) -> None:
+    print("\nNats a token of the gold sentence\n")
+    for method, of_texts in nlls.items():
+        print(f"{method:12}", *(f"{mean:7.3f}" for mean in of_texts.mean(0)))
+
+
+def _documents(source: Path, tokenizer: Any) -> Iterator[tuple[str, list[int]]]:
+    """Titles and first tokens of long pages, in an order of chance."""
+    long = [page for page in pages(source) if len(page.text) > _CHARACTERS]
+    Random(0).shuffle(long)
+    for page in long:
+        ids = tokenizer(page.text, add_special_tokens=False)["input_ids"][: LENGTHS[-1]]
+        if len(ids) == LENGTHS[-1]:
+            yield page.title, ids
+
+
+def _document_nlls(model: Any, ids: list[int]) -> dict[int, float]:
+    """Nats a token of the last tokens before each length."""
+    hidden = model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+    nlls = {}
+    for length in LENGTHS:
+        scored = torch.arange(length - _SCORED, length)
+        logits = model.lm_head(hidden[scored - 1]).float()
+        nlls[length] = float(cross_entropy(logits, torch.tensor(ids)[scored]))
+    return nlls
+
+
+def _sentence_nlls(model: Any, question: PassageQuestion) -> dict[int, float]:
+    return {length: sentence_nll(model, question, length) for length in LENGTHS}
+
+
+def _unaided_nlls(model: Any, question: PassageQuestion) -> dict[int, float]:
+    return dict.fromkeys(LENGTHS, without_passages(model, question))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pages", type=Path, help="a KILT knowledge source")
+    parser.add_argument("asked", type=Path, help="a KILT file whose answers are paragraphs")
+    parser.add_argument("--documents", type=int, default=20)
+    parser.add_argument("--questions", type=int, default=20)
+    parser.add_argument("--budget", type=int, default=Routing().budget)
+    parser.add_argument("--model", default="data/models/SmolLM2-135M-Instruct")
+    parser.add_argument("--figures", type=Path, default=Path("runs/routed-quality.jsonl"))
+    parser.add_argument("--plot", type=Path, default=Path("docs/routed-quality.png"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main(_options())
