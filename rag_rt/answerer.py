@@ -10,9 +10,10 @@ from typing import Self
 import torch
 
 from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support, Timings, Usage
+from rag_rt.choosing import Sampling
 from rag_rt.coverage import covers
 from rag_rt.evidence import EvidencePool
-from rag_rt.generation import Generator, Sampling
+from rag_rt.generation import Generator
 from rag_rt.grounding import Grounder
 from rag_rt.prompting import INSTRUCTION_TOKENS, Prompt, PromptForm, form_for
 from rag_rt.requests import Request

@@ -14,8 +14,9 @@ from transformers import (
 
 from rag_rt.answerer import Answerer
 from rag_rt.answers import FinishReason
+from rag_rt.choosing import Sampling
 from rag_rt.errors import GeneratorError, PromptTooLong
-from rag_rt.generation import Generator, Sampling
+from rag_rt.generation import Generator
 from rag_rt.models.starter import starter_generator
 from rag_rt.prompting import Prompt
 from rag_rt.settings import Settings
@@ -127,6 +128,42 @@ def test_tokens_and_the_reason_for_the_end_are_counted(generator: Generator) -> 
     pieces = len(list(whole))
     assert whole.finish_reason is FinishReason.STOP
     assert whole.completion_tokens == pieces < 200
+
+
+def test_texts_of_one_batch_are_those_that_each_would_be_alone(generator: Generator) -> None:
+    questions = ["What is salt?", "Name a colour.", "Count to five."]
+    hot: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "max_tokens": 12}
+    alone = [write(generator, prompt(q), seed=n, **hot) for n, q in enumerate(questions)]
+    batch = generator.new_batch()
+    first, second, third = (
+        generator.generate(prompt(q), Sampling(seed=n, **hot), batch)
+        for n, q in enumerate(questions)
+    )
+    pieces = iter(third)
+    begun = next(pieces)
+    assert "".join(first) == alone[0]
+    assert third.completion_tokens > 1  # whoever is iterated advances all
+    assert len(batch) == 2
+    assert begun + "".join(pieces) == alone[2]
+    assert "".join(second) == alone[1]
+    assert len(batch) == 0
+
+
+def test_an_abandoned_text_frees_its_place(generator: Generator) -> None:
+    batch = generator.new_batch()
+    pieces: Any = iter(generator.generate(prompt("What is salt?"), Sampling(), batch))
+    next(pieces)
+    assert len(batch) == 1
+    pieces.close()
+    assert len(batch) == 0
+
+
+def test_what_the_prompt_asks_and_what_the_caller_asks_are_joined(tiny: Path) -> None:
+    generator = Generator(str(tiny), "tiny")
+    asked = prompt("salt", favoured_text="sea", favour=2.0, no_repeat_ngram=6)
+    sampling = generator.sampling_for(asked, Sampling(bias={3: 1.0, 4: 1.0}))
+    assert (sampling.bias, sampling.no_repeat_ngram) == ({1: 2.0, 3: 1.0, 4: 3.0}, 6)
+    assert generator.sampling_for(asked, Sampling(no_repeat_ngram=3)).no_repeat_ngram == 3
 
 
 def test_control_tokens_in_a_question_are_plain_text(generator: Generator) -> None:
