@@ -71,7 +71,7 @@ def test_groups_far_apart_become_clusters(seed: int) -> None:
 def test_clusters_are_tighter_than_neighbours(seed: int) -> None:
     keys = normal(seed, 512, 64)
     neighbours = keys.view(-1, 16, 64).var(1, unbiased=False).sum()
-    assert cluster_keys(keys).variance.sum() < 0.95 * neighbours
+    assert cluster_keys(keys, 16).variance.sum() < 0.95 * neighbours
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
