@@ -1,0 +1,191 @@
+"""A pretrained Llama-family decoder by our own forward pass, its attention dense or routed."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rag_rt.attention.routed_keys import Routing
+from rag_rt.models.routed_decoder import kernels
+from rag_rt.models.routed_decoder.compiling import threads_at_most
+from rag_rt.models.routed_decoder.configuration import DecoderConfig
+from rag_rt.models.routed_decoder.packing import Precision
+from rag_rt.models.routed_decoder.reading import read_slice
+from rag_rt.models.routed_decoder.rows import CachedRow
+from rag_rt.models.routed_decoder.scratch import StepScratch, read_scratch
+from rag_rt.models.routed_decoder.simd import LANES
+from rag_rt.models.routed_decoder.weights import load_weights
+
+_NEVER = 1 << 62
+
+
+class RoutedDecoder:
+    """Reads and writes rows; see `rag_rt.models.decoding.Decoder`.
+
+    What `step` computes for a token does not depend on what else is in the call, to the last bit.
+    Not thread-safe: one call at a time.
+    """
+
+    exact = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: DecoderConfig,
+        precision: Precision,
+        routing: Routing | None = None,
+        dense_below: int = 0,
+    ) -> None:
+        """Take over a model's weights.
+
+        Args:
+            model: can be thrown away after.
+            config: its sizes, from `DecoderConfig.of`.
+            precision: of the weights while writing. Prompts are read in float32 or bfloat16.
+            routing: which keys are read; None reads all.
+            dense_below: positions before this one read all keys, where that is faster.
+        """
+        self.config = config
+        self.vocabulary = config.vocabulary
+        self.context = config.context
+        self._weights = load_weights(model, config, precision)
+        self._routing = routing
+        self._dense_below = dense_below if routing else _NEVER
+        self._dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self._kv = np.empty(0, np.float32 if precision == "float32" else np.uint16)
+        self._group = (0,) * (config.heads // config.kv_heads)
+        self._width = (0,) * (config.head_size // LANES)
+        self._scratch = StepScratch(config)
+
+    def open_row(self, capacity: int) -> CachedRow:
+        """An empty row with room for `capacity` tokens."""
+        return CachedRow(self.config, capacity, self._dtype, self._routing)
+
+    @torch.inference_mode()
+    def read(self, row: CachedRow, ids: Sequence[int]) -> Tensor:
+        """Append a slice of a text; float32 logits (V,) after its last token."""
+        unread = torch.tensor(ids)
+        while len(unread):
+            piece, unread = (
+                unread[: row.room_before_clustering],
+                unread[row.room_before_clustering :],
+            )
+            routed = None
+            if self._routing is not None and row.length >= max(
+                self._dense_below, self._routing.budget
+            ):
+                routed = partial(
+                    self._read_routed, row, read_scratch(self.config, row, self._threads)
+                )
+            hidden = read_slice(self._weights, self.config, row, piece, routed)
+        return self._logits(hidden)
+
+    @torch.inference_mode()
+    def step(self, rows: Sequence[tuple[CachedRow, Sequence[int]]]) -> list[Tensor]:
+        """Append a few tokens to each row; float32 logits (n, V) after each of them."""
+        logits: list[list[Tensor]] = [[] for _ in rows]
+        waiting = [(number, row, list(ids)) for number, (row, ids) in enumerate(rows)]
+        while waiting:  # again only where tokens go on beyond a block that must be clustered first
+            now = [(number, row, ids[: row.room_before_clustering]) for number, row, ids in waiting]
+            later = [
+                (number, row, ids[row.room_before_clustering :]) for number, row, ids in waiting
+            ]
+            found = self._step([(row, ids) for _, row, ids in now])
+            for (number, row, ids), part in zip(
+                now, torch.split(found, [len(ids) for *_, ids in now]), strict=True
+            ):
+                row.advance(len(ids))
+                logits[number].append(part)
+            waiting = [(number, row, ids) for number, row, ids in later if ids]
+        return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in logits]
+
+    @property
+    def _threads(self) -> int:
+        return min(torch.get_num_threads(), threads_at_most())
+
+    def _shape(self) -> kernels.Shape:
+        c = self.config
+        return kernels.Shape(c.heads, c.kv_heads, c.inner, c.epsilon, self._threads)
+
+    def _selection(self) -> kernels.Selection:
+        routing = self._routing or Routing()
+        return kernels.Selection(
+            sink_tiles=routing.sinks // LANES,
+            block_tiles=routing.block // LANES,
+            budget_tiles=routing.budget // LANES,
+            spread=routing.spread,
+            dense_below=self._dense_below,
+        )
+
+    def _step(self, rows: Sequence[tuple[CachedRow, list[int]]]) -> Tensor:
+        """Logits (M, V) of the tokens of all rows, one after another."""
+        ids = [token for _, tokens in rows for token in tokens]
+        hidden = self._weights.embeddings[ids].float().numpy()
+        padded = -(-self.vocabulary // LANES) * LANES
+        logits = torch.empty(len(ids), padded)
+        x, scratch = self._scratch.for_step(
+            len(ids), max(row.capacity for row, _ in rows), self._threads
+        )
+        numba.set_num_threads(self._threads)
+        kernels.step(
+            hidden,
+            logits.numpy(),
+            self._weights.packed,
+            _lanes(rows),
+            self._kv,
+            self._group,
+            self._width,
+            self._shape(),
+            self._selection(),
+            x,
+            scratch,
+        )
+        return logits[:, : self.vocabulary]
+
+    def _read_routed(
+        self, row: CachedRow, scratch: kernels.ReadScratch, q: Tensor, layer: int
+    ) -> Tensor:
+        queries = q.flatten(1).contiguous().numpy()
+        out = torch.empty(queries.shape)
+        numba.set_num_threads(self._threads)
+        kernels.read_routed(
+            queries,
+            out.numpy(),
+            row.length,
+            layer,
+            self._group,
+            self._width,
+            self._shape(),
+            self._selection(),
+            _lanes([(row, [0])]),
+            self._kv,
+            *scratch,
+        )
+        return out
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Logits (V,) of a hidden state (H,), by the kernel that writing uses too."""
+        logits = torch.empty(1, -(-self.vocabulary // LANES) * LANES)
+        x, _ = self._scratch.for_step(1, LANES, self._threads)
+        kernels.head(hidden.float().numpy(), logits.numpy(), self._weights.packed, self._shape(), x)
+        return logits[0, : self.vocabulary]
+
+
+def _lanes(rows: Sequence[tuple[CachedRow, Sequence[int]]]) -> kernels.Lanes:
+    counts = [len(ids) for _, ids in rows]
+
+    def spread(numbers: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.repeat(np.array(numbers, dtype=np.int64), counts)
+
+    offsets = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
+    return kernels.Lanes(
+        position=spread([row.length for row, _ in rows]) + offsets,
+        tiles=spread([row.capacity // LANES for row, _ in rows]),
+        keys_at=spread([row.keys.data_ptr() for row, _ in rows]),
+        values_at=spread([row.values.data_ptr() for row, _ in rows]),
+        clusters_at=spread([row.clusters.data_ptr() for row, _ in rows]),
+    )
