@@ -21,7 +21,7 @@ from eval.runs import Details, read_run
 from eval.significance import LEVEL, RESAMPLES, Values, bootstrap_intervals, bootstrap_ratio
 from rag_rt.answers import Sentence, Support
 from rag_rt.evidence import EvidencePool
-from rag_rt.grounding import THRESHOLD, Grounder
+from rag_rt.grounding import THRESHOLD, Entailment, Grounder, open_entailment
 from rag_rt.requests import Request
 from rag_rt.settings import Settings
 from retriever import Hit
@@ -76,12 +76,17 @@ class SupportFinder:
         return self._ground(question, answer, hits), Source.RETRIEVED
 
     def _ground(self, question: str, answer: str, hits: Sequence[Hit]) -> tuple[Sentence, ...]:
-        grounder = Grounder(EvidencePool.gather(question, hits, self._encoder), self._encoder)
+        pool = EvidencePool.gather(question, hits, self._encoder)
+        grounder = Grounder(pool, self._encoder, self._entailment)
         return tuple(grounder.ground(answer, *span) for span in sentence_spans(answer))
 
     @cached_property
     def _retriever(self) -> Retriever:
         return Retriever(Index(self._index_directory), open_encoder(self._settings.encoder))
+
+    @cached_property
+    def _entailment(self) -> Entailment:
+        return open_entailment(self._settings.entailment)
 
     @cached_property
     def _encoder(self) -> Encoder:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from eval.errors import BadDetails, UnreadableFile
-from rag_rt.answers import Answer, Evidence, FinishReason, Sentence, Support, Timings, Usage
+from rag_rt.answers import Answer, Claim, Evidence, FinishReason, Sentence, Support, Timings, Usage
 from retriever import Hit, Passage
 from retriever.artefacts import atomic_write
 
@@ -172,8 +172,32 @@ def _hit(score: float, rank: int, **passage: Any) -> Hit:
     return Hit(Passage(**passage), score, rank)
 
 
-def _sentence(start: int, end: int, support: str, evidence: Iterable[Any]) -> Sentence:
-    return Sentence(start, end, Support(support), tuple(Evidence(**e) for e in evidence))
+def _sentence(
+    start: int,
+    end: int,
+    support: str,
+    evidence: Iterable[Any],
+    probability: float | None = None,
+    claims: Iterable[Any] = (),
+) -> Sentence:
+    return Sentence(
+        start,
+        end,
+        Support(support),
+        _quotes(evidence),
+        probability,
+        tuple(_claim(**c) for c in claims),
+    )
+
+
+def _claim(
+    start: int, end: int, support: str, evidence: Iterable[Any], probability: float
+) -> Claim:
+    return Claim(start, end, Support(support), _quotes(evidence), probability)
+
+
+def _quotes(evidence: Iterable[Any]) -> tuple[Evidence, ...]:
+    return tuple(Evidence(**quote) for quote in evidence)
 
 
 def _usage(prompt_tokens: int, completion_tokens: int, finish_reason: str) -> Usage:

@@ -6,6 +6,7 @@ package makes its models known to transformers' auto classes.
 
 from rag_rt.answers import (
     Answer,
+    Claim,
     Evidence,
     FinishReason,
     Sentence,
@@ -21,6 +22,7 @@ from rag_rt.settings import Settings, load_settings
 
 __all__ = [
     "Answer",
+    "Claim",
     "Evidence",
     "FinishReason",
     "RagRtError",

@@ -14,7 +14,7 @@ from rag_rt.choosing import Sampling
 from rag_rt.coverage import covers
 from rag_rt.evidence import EvidencePool
 from rag_rt.generation import Generator
-from rag_rt.grounding import Grounder
+from rag_rt.grounding import Entailment, Grounder, open_entailment
 from rag_rt.prompting import INSTRUCTION_TOKENS, Prompt, PromptForm, form_for
 from rag_rt.requests import Request
 from rag_rt.settings import Settings
@@ -71,6 +71,7 @@ class Answerer:
         form: PromptForm,
         *,
         min_relevance: float | None,
+        entailment: Entailment | None = None,
     ) -> None:
         """Join the parts of the road.
 
@@ -79,11 +80,13 @@ class Answerer:
             generator: writes.
             form: puts a question and its evidence to the generator.
             min_relevance: the cosine from which the corpus covers a question; None answers always.
+            entailment: gives claims their probability of support; by default the starter's.
         """
         self.retriever = retriever
         self.encoder = _sentence_encoder(retriever.encoder)
         self.generator = generator
         self.form = form
+        self.entailment = entailment or open_entailment()
         # Other encoders give no cosine, and nobody has measured where their scores tell the two.
         self.min_relevance = min_relevance if retriever.encoder.cosine else None
 
@@ -105,7 +108,8 @@ class Answerer:
         generator = Generator.from_settings(settings)
         form = form_for(settings.prompt, generator.parameters)
         min_relevance = settings.min_relevance if check_coverage else None
-        return cls(retriever, generator, form, min_relevance=min_relevance)
+        entailment = open_entailment(settings.entailment)
+        return cls(retriever, generator, form, min_relevance=min_relevance, entailment=entailment)
 
     def answer(self, request: Request) -> Answer:
         """The whole answer to a question."""
@@ -138,7 +142,7 @@ class Answerer:
 
         with clock.stage("prompting"):
             pool = EvidencePool.gather(question, hits, self.encoder)
-            grounder = Grounder(pool, self.encoder)
+            grounder = Grounder(pool, self.encoder, self.entailment)
             generation = self.generator.generate(
                 self._prompt(pool, question, request), _sampling(request)
             )

@@ -1,6 +1,6 @@
 """The types of an answer. Offsets count characters (Python `str` indices).
 
-Always true: `answer.text[s.start:s.end]` is sentence `s`, and for each of its evidence `e`
+Always true: `answer.text[s.start:s.end]` is sentence or claim `s`, and for each of its evidence `e`
 `passage.text[e.start:e.end] == e.quote`, where `passage` is the hit whose id is `e.passage_id`.
 """
 
@@ -14,6 +14,8 @@ class Support(StrEnum):
     """Whether the retrieved passages support a sentence."""
 
     SUPPORTED = "supported"
+    PARTLY = "partly"
+    """Some of it, or all but a number, a name or a negation."""
     UNSUPPORTED = "unsupported"
 
 
@@ -46,13 +48,31 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence of the answer; evidence is empty exactly when it is unsupported."""
+class Claim:
+    """One of the things that a sentence says; evidence is empty exactly when it is unsupported."""
 
     start: int
     end: int
     support: Support
     evidence: tuple[Evidence, ...]
+    probability: float
+    """That people would call the passages its support."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of the answer; evidence is empty exactly when it is unsupported.
+
+    `claims` are its parts where it says several things, else empty. `probability` is None for
+    answers that were recorded before there was one.
+    """
+
+    start: int
+    end: int
+    support: Support
+    evidence: tuple[Evidence, ...]
+    probability: float | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import typer
 
 from eval.run_kilt import app as eval_app
 from rag_rt.failures import exit_codes
+from rag_rt.ground_command import ground
 from rag_rt.model_commands import convert, generate
 from rag_rt.requests import Request
 from rag_rt.settings import load_settings
@@ -22,6 +23,7 @@ app.add_typer(index_app, name="index")
 app.add_typer(eval_app, name="eval")
 app.command()(convert)
 app.command()(generate)
+app.command()(ground)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -4,6 +4,7 @@ RagRtError
 ├── SettingsError     a RAG_RT_… variable does not hold what it must
 ├── InvalidRequest    a question or one of its options is out of bounds; `field` names which
 ├── GeneratorError    a generator cannot be loaded
+├── EntailmentError   a model of entailment cannot be loaded, or does not say what entails
 ├── PromptTooLong     a prompt does not fit the generator's context
 ├── ServingError      the service cannot listen where it is told to
 └── RoutingTransformerError   (rag_rt.models.routing_transformer.errors, with a tree of its own)
@@ -28,6 +29,10 @@ class InvalidRequest(RagRtError, ValueError):
 
 class GeneratorError(RagRtError):
     """A generator cannot be loaded."""
+
+
+class EntailmentError(RagRtError):
+    """A model of entailment cannot be loaded, or none of its labels means that it entails."""
 
 
 class PromptTooLong(RagRtError):

@@ -29,6 +29,7 @@ class EvidencePool:
     sentences: tuple[SourceSentence, ...]
     vectors: Vectors
     question_vector: Vectors
+    question: str
 
     @classmethod
     def gather(cls, question: str, hits: Sequence[Hit], encoder: Encoder) -> Self:
@@ -39,7 +40,7 @@ class EvidencePool:
             for start, end in sentence_spans(hit.passage.text)
         )
         vectors = encoder.encode([question, *(sentence.text for sentence in sentences)])
-        return cls(tuple(hits), sentences, vectors[1:], vectors[0])
+        return cls(tuple(hits), sentences, vectors[1:], vectors[0], question)
 
     def topic_vectors(self) -> Vectors:
         """Unit vectors (H, D) of the hits: the mean of their sentences'."""

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         le=1,
         description="cosine of the best passage below which a question counts as not covered",
     )
+    entailment: str = Field(
+        default="starter",
+        description="'starter', or the folder or Hugging Face Hub id of a model of natural "
+        "language inference, which then gives the probability of support",
+    )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="processor threads; by default all cores"
     )

@@ -25,7 +25,9 @@ from retriever.sentences import sentence_spans
 
 _REMEMBERED = 3600.0  # seconds of steps from which the time left is estimated
 UNSUPPORTED_MARK = "[no support]"
+PARTLY_MARK = "[in part]"
 
+output = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False)
 disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers draws one for every model, in which nobody waits
 
@@ -126,6 +128,8 @@ class AnswerPrinter:
             pages = dict.fromkeys(self._page_of[e.passage_id] for e in sentence.evidence)
             cited = "".join(f" [{self._number(page)}]" for page in pages)
             mark = Text(cited, "green")
+            if sentence.support is Support.PARTLY:
+                mark.append(f" {PARTLY_MARK}", "yellow")
         self._console.print(mark, end="", soft_wrap=True)
 
     def _number(self, page: str) -> int:

@@ -17,8 +17,18 @@ _ENDINGS = ("ing", "ed", "es", "s")
 
 def content_words(text: str) -> frozenset[str]:
     """Lower-case words without function words, cut to a rough stem ("salts" meets "salt")."""
+    return frozenset(stems(text))
+
+
+def stems(text: str) -> list[str]:
+    """The content words of a text as `content_words` gives them, in order and with repetitions."""
     words = _WORD.findall(text.lower())
-    return frozenset(_stem(word) for word in words if word not in _FUNCTION_WORDS)
+    return [_stem(word) for word in words if word not in _FUNCTION_WORDS]
+
+
+def all_stems(text: str) -> list[str]:
+    """All words of a text in order, function words too, each cut to its rough stem."""
+    return [_stem(word) for word in _WORD.findall(text.lower())]
 
 
 def numbers(text: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """What encoders have in common, and the one of sentences: any mean-pooled transformers model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -65,6 +66,18 @@ def in_batches(
     return vectors
 
 
+@dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """The tokens of a text (T of them), without the special ones."""
+
+    starts: npt.NDArray[np.int64]
+    """(T,) offsets in characters at which the tokens begin."""
+    ids: npt.NDArray[np.int64]
+    """(T,) numbers in the vocabulary."""
+    layers: tuple[Vectors, Vectors, Vectors]
+    """Three times (T, D), unit length: of the embeddings, the middle layer and the last one."""
+
+
 class Encoder:
     """A sentence encoder: the mean of the last hidden states, scaled to length 1.
 
@@ -107,6 +120,42 @@ class Encoder:
     ) -> Vectors:
         """Unit vectors (N, D) of passages: the title goes before the text, as in DPR."""
         return self.encode([f"{p.title}\n{p.text}" for p in passages], progress)
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """The tokens of each text with their vectors; what lies beyond `MAX_TOKENS` is cut off."""
+        return [
+            tokens
+            for first in range(0, len(texts), BATCH)
+            for tokens in self._token_batch(texts[first : first + BATCH])
+        ]
+
+    @torch.inference_mode()
+    def _token_batch(self, texts: Sequence[str]) -> list[TokenVectors]:
+        inputs = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        starts = inputs.pop("offset_mapping")[..., 0].numpy()  # (B, T)
+        ordinary = inputs.pop("special_tokens_mask").numpy() == 0  # (B, T), false on padding too
+        states = self._model(**inputs, output_hidden_states=True).hidden_states
+        layers = [
+            torch.nn.functional.normalize(states[layer].float(), dim=-1).numpy()  # (B, T, D)
+            for layer in (0, len(states) // 2, -1)
+        ]
+        ids = inputs["input_ids"].numpy()
+        return [
+            TokenVectors(
+                starts[row, kept],
+                ids[row, kept],
+                (layers[0][row, kept], layers[1][row, kept], layers[2][row, kept]),
+            )
+            for row, kept in enumerate(ordinary)
+        ]
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> Vectors:

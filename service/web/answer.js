@@ -31,9 +31,10 @@ const numbersOf = (sentence, numbers) =>
  */
 function citation(sentence, numbers) {
   const cited = numbersOf(sentence, numbers);
-  const supported = sentence.support === "supported";
+  const supported = sentence.support !== "unsupported";
   const words = supported ? cited.map((n) => `[${n}]`).join("") : "no support";
-  const name = supported ? `${cited.join(", ")}: show the evidence` : NO_SUPPORT;
+  const extent = sentence.support === "partly" ? "in part: " : "";
+  const name = supported ? `${cited.join(", ")}: ${extent}show the evidence` : NO_SUPPORT;
   return element(
     "button",
     { type: "button", class: "cite", "aria-label": name, "aria-expanded": "false", "aria-controls": "evidence" },

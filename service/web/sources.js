@@ -178,10 +178,12 @@ export class SourceList {
 export function supportInWords(sentences) {
   const total = sentences.length;
   const bare = sentences.filter((sentence) => sentence.support === "unsupported").length;
+  const partly = sentences.filter((sentence) => sentence.support === "partly").length;
+  const dashed = partly ? ` What ${partly === 1 ? "the one" : `the ${partly}`} with a dashed line ${partly === 1 ? "says" : "say"} is there only in part.` : "";
   const them = total === 1 ? "The sentence" : `All ${total} sentences`;
   if (total === 0) return "";
-  if (bare === 0) return `${them} ${total === 1 ? "rests" : "rest"} on the sources. Choose ${total === 1 ? "it" : "one"} to see the words.`;
+  if (bare === 0) return `${them} ${total === 1 ? "rests" : "rest"} on the sources. Choose ${total === 1 ? "it" : "one"} to see the words.${dashed}`;
   if (bare === total) return "No support was found in the retrieved passages for any of this.";
   const some = `${total - bare} of ${total} sentences ${total - bare === 1 ? "rests" : "rest"} on the sources; choose one to see the words.`;
-  return `${some} For the ${bare === 1 ? "one" : bare} with a dotted line, no support was found in the retrieved passages.`;
+  return `${some}${dashed} For the ${bare === 1 ? "one" : bare} with a dotted line, no support was found in the retrieved passages.`;
 }

@@ -4,7 +4,7 @@
 /** @typedef {{id: string, page_id: string, title: string, text: string, url: string, start: number, end: number}} Passage */
 /** @typedef {{passage: Passage, score: number, rank: number}} Hit */
 /** @typedef {{passage_id: string, start: number, end: number, quote: string, score: number}} Evidence */
-/** @typedef {{start: number, end: number, support: "supported" | "unsupported", evidence: Evidence[]}} Sentence */
+/** @typedef {{start: number, end: number, support: "supported" | "partly" | "unsupported", evidence: Evidence[]}} Sentence */
 /** @typedef {{retrieval: number, prompting: number, generation: number, grounding: number, total: number}} Timings */
 /** @typedef {{question: string, text: string, status: "answered" | "not_found", sentences: Sentence[], hits: Hit[], usage: {finish_reason: "stop" | "length"}, timings: Timings}} Answer */
 /** @typedef {{field: string, message: string}} Detail */

@@ -1,0 +1,107 @@
+"""Numbers, dates, names and negations of a claim that its evidence does not hold.
+
+Similarity hardly moves when "1912" becomes "1921" or "is" becomes "is not"; these checks look for
+nothing else.
+"""
+
+import re
+from dataclasses import dataclass
+
+from rag_rt.words import content_words, numbers, stems
+
+_WORD_NUMBERS = {
+    word: str(value)
+    for value, word in enumerate(
+        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+        "sixteen seventeen eighteen nineteen twenty".split(),
+        start=2,
+    )
+}
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
+_MID_SENTENCE_NAME = re.compile(
+    r"""(?:
+        (?<=[^\W_][,;:)]\s) | (?<=[^\W_]\s)    # a word of the same sentence goes before it
+    ) [A-Z][^\W_]+""",
+    re.VERBOSE,
+)
+_FIRST_NAME = re.compile(r"^\W*([A-Z][^\W_]+)(?=\s[A-Z][^\W\d_])")  # "Titus Ulpian ruled"
+_NEGATIONS = frozenset("not no never none neither nor cannot".split())
+_REACH = 2  # content words after a negation that it is taken to deny
+_SAME_STATEMENT = 0.6  # share of a claim's words from which a quote says, or denies, the same
+_SHARED_BEGINNING = 4  # letters; "German" is in evidence that says "Germany"
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatches:
+    """What a claim says and its evidence does not, as written in the claim's words."""
+
+    numbers: frozenset[str]
+    names: frozenset[str]
+    negated: frozenset[str]
+    """Stems that one of the two denies and the other does not."""
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.names or self.negated)
+
+
+def mismatches(claim: str, evidence: str, quote: str) -> Mismatches:
+    """Compare a claim with what it is said to rest on.
+
+    Args:
+        claim: the words of the answer.
+        evidence: where its numbers and names may stand: the quotes, their neighbours and titles.
+        quote: the one that is nearest to the claim; its negations count.
+    """
+    return Mismatches(
+        spelled_numbers(claim) - spelled_numbers(evidence),
+        missing_names(claim, evidence),
+        _denied_by_one(claim, quote),
+    )
+
+
+def spelled_numbers(text: str) -> frozenset[str]:
+    """The numbers of a text as digits, those from two to twenty also where they are spelled."""
+    words = (word.lower() for word in _WORD.findall(text))
+    return numbers(text) | {_WORD_NUMBERS[word] for word in words if word in _WORD_NUMBERS}
+
+
+def names(text: str) -> frozenset[str]:
+    """The capitalised words of a sentence, its first one only where another follows it."""
+    first = _FIRST_NAME.match(text)
+    found = [match.group() for match in _MID_SENTENCE_NAME.finditer(text)]
+    candidates = found + ([first.group(1)] if first else [])
+    return frozenset(name for name in candidates if content_words(name))
+
+
+def missing_names(claim: str, evidence: str) -> frozenset[str]:
+    """The names of the claim of which no word of the evidence begins alike."""
+    wanted = names(claim)
+    if not wanted:
+        return wanted
+    held = {word.lower()[:_SHARED_BEGINNING] for word in _WORD.findall(evidence)}
+    return frozenset(name for name in wanted if name.lower()[:_SHARED_BEGINNING] not in held)
+
+
+def _denied_by_one(claim: str, quote: str) -> frozenset[str]:
+    words = content_words(claim)
+    if len(words & content_words(quote)) < _SAME_STATEMENT * len(words):
+        return frozenset()
+    said, denied = _polarity(claim)
+    their_said, their_denied = _polarity(quote)
+    return (denied & their_said - their_denied) | (said & their_denied - their_said)
+
+
+def _polarity(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The stems of content words that a text affirms, and those that it denies."""
+    said: set[str] = set()
+    denied: set[str] = set()
+    reach = 0
+    words = _WORD.findall(text.lower())
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in _NEGATIONS or word.endswith(("n't", "n’t")):
+            reach = 0 if following == "only" else _REACH
+            continue
+        for stem in stems(word):
+            (denied if reach else said).add(stem)
+            reach = max(0, reach - 1)
+    return frozenset(said), frozenset(denied)
