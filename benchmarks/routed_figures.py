@@ -86,7 +86,8 @@ def draw(
     lengths: tuple[int, ...],
 ) -> None:
     """A panel a table, a line a method, bars for intervals."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.8), squeeze=False)
+    size = 5.2 * len(panels), 4.0
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
     for axis, (title, rows) in zip(axes[0], panels.items(), strict=True):
         for number, (method, intervals) in enumerate(rows.items()):
             middle, low, high = np.array(intervals).T
@@ -98,6 +99,6 @@ def draw(
         axis.set_xlabel("tokens")
         axis.set_title(title, fontsize=10)
         axis.axhline(0, color="grey", linewidth=0.5)
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    lines = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=len(lines[1]), frameon=False)
     figure.savefig(path, dpi=150)
