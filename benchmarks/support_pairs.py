@@ -186,7 +186,7 @@ def swap_number(sentence: str, passages: str, order: random.Random) -> str | Non
         new = order.choice(elsewhere)
     else:
         new = str(int(match.group()) + order.choice((-7, -3, -2, -1, 1, 2, 3, 7, 10)))
-    return sentence[: match.start()] + new.lstrip("-") + sentence[match.end() :]
+    return f"{sentence[: match.start()]}{new.lstrip('-')}{sentence[match.end() :]}"
 
 
 def swap_name(sentence: str, passages: str, order: random.Random) -> str | None:

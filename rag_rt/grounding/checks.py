@@ -97,7 +97,7 @@ def _polarity(text: str) -> tuple[frozenset[str], frozenset[str]]:
     denied: set[str] = set()
     reach = 0
     words = _WORD.findall(text.lower())
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word in _NEGATIONS or word.endswith(("n't", "n’t")):
             reach = 0 if following == "only" else _REACH
             continue

@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_rt.grounding.checks import mismatches, names, spelled_numbers
+
+QUOTE = "In 1912 the Titanic sank with 1,500 people; it did not carry enough boats for three days."
+
+
+@pytest.mark.parametrize(
+    ("claim", "numbers", "missing", "negated"),
+    [
+        ("The Titanic sank in 1912 with 1500 people.", set(), set(), set()),
+        ("The Titanic sank in 1921 with 1,500 people.", {"1921"}, set(), set()),
+        ("It did not carry enough boats for four days.", {"4"}, set(), set()),
+        ("It did not carry enough boats for 3 days.", set(), set(), set()),
+        ("In 1912 the Olympic sank with 1,500 people.", set(), {"Olympic"}, set()),
+        ("The Titanic did carry enough boats.", set(), set(), {"carry", "enough"}),
+        ("In 1912 the Titanic never sank with 1,500 people.", set(), set(), {"sank"}),
+    ],
+)
+def test_what_the_evidence_does_not_hold_is_found(
+    claim: str, numbers: set[str], missing: set[str], negated: set[str]
+) -> None:
+    found = mismatches(claim, QUOTE, QUOTE)
+    assert found.numbers == numbers
+    assert found.names == missing
+    assert found.negated >= negated
+    assert bool(found) is bool(numbers or missing or negated)
+
+
+def test_a_negation_elsewhere_denies_nothing() -> None:
+    assert not mismatches("The sea is salty.", QUOTE, "Lakes are not salty.").negated
+
+
+@given(st.text(max_size=200))
+def test_a_text_holds_all_that_it_says(text: str) -> None:
+    assert not mismatches(text, text, text).numbers
+    assert not mismatches(text, text, text).names
+
+
+def test_a_name_is_no_first_word_unless_another_name_follows() -> None:
+    assert names("Rivers reach the Dead Sea.") == {"Dead", "Sea"}
+    assert names("Titus Ulpian ruled Rome, and After that Gaul.") == {
+        "Titus",
+        "Ulpian",
+        "Rome",
+        "Gaul",
+    }
+    assert names("In Encryption it is a key.") == {"Encryption"}
+
+
+def test_spelled_numbers_equal_digits() -> None:
+    assert spelled_numbers("Twelve apostles, 3,000 sheep") == {"12", "3000"}
