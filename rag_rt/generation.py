@@ -13,11 +13,14 @@ from rag_rt.batching import Batch, Writing
 from rag_rt.choosing import Chooser, Sampling
 from rag_rt.errors import GeneratorError, PromptTooLong
 from rag_rt.models.decoding import Decoder
+from rag_rt.models.routed_decoder import DecoderConfig, Precision, RoutedDecoder
 from rag_rt.models.starter import NAME, starter_generator
 from rag_rt.models.transformers_decoder import TransformersDecoder
 from rag_rt.prompting import Prompt
 from rag_rt.settings import Settings
 from retriever.loading import PICKLED_ONLY, weights_digest
+
+PRECISION: Precision = "int8"  # of weights in our own forward pass
 
 
 class Generation:
@@ -93,9 +96,7 @@ class Generator:
         self.name = name
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                folder, dtype="auto", use_safetensors=True
-            )
+            model = _model_of(folder)
         except (OSError, ValueError) as error:
             raise GeneratorError(
                 f"cannot load the generator '{name}': {error}; name a folder with safetensors "
@@ -107,8 +108,8 @@ class Generator:
                 f"the generator '{name}' has no chat template, so it cannot be instructed; "
                 "name an instruction-tuned model (RAG_RT_GENERATOR)"
             )
-        self._decoder: Decoder[Any] = TransformersDecoder(model.train(False))
-        self._model = model
+        self._decoder = _decoder_of(model.train(False))
+        self._folder = folder
         self.parameters: int = model.num_parameters()
         self.context = self._decoder.context
         ends = model.generation_config.eos_token_id
@@ -127,8 +128,8 @@ class Generator:
         return cls(settings.generator, settings.generator)
 
     def weights_digest(self) -> str:
-        """SHA-256 of the weights; a second for each gigabyte or so."""
-        return weights_digest(self._model)
+        """SHA-256 of the weights, which are loaded for it; a second for each gigabyte or so."""
+        return weights_digest(_model_of(self._folder))
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a plain text."""
@@ -203,3 +204,16 @@ class Generator:
         for token in self._tokenizer.all_special_tokens:
             content = content.replace(token, " ")
         return content
+
+
+def _model_of(folder: str) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", use_safetensors=True
+    )
+    return model
+
+
+def _decoder_of(model: PreTrainedModel) -> Decoder[Any]:
+    """Our own forward pass where it runs such models, else transformers'."""
+    sizes = DecoderConfig.of(model.config)
+    return TransformersDecoder(model) if sizes is None else RoutedDecoder(model, sizes, PRECISION)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from transformers import (
 
 from rag_rt.answerer import Answerer
 from rag_rt.answers import FinishReason
+from rag_rt.batching import Writing
 from rag_rt.choosing import Sampling
 from rag_rt.errors import GeneratorError, PromptTooLong
 from rag_rt.generation import Generator
-from rag_rt.models.starter import starter_generator
 from rag_rt.prompting import Prompt
-from rag_rt.settings import Settings
+from tests.tiny_models import randomize
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +61,46 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=None,
         eos_token_id=1,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    randomize(model, seed=5, std=1.0)
+    model.save_pretrained(folder)
     return folder
 
 
-@pytest.mark.parametrize("question", ["What is salt?", "Count to five. Count to five again."])
-def test_greedy_text_is_what_transformers_generates(
-    generator: Generator, settings: Settings, question: str
-) -> None:
-    folder = starter_generator(settings.models_directory)
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    inputs = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt"
-    )
-    length = inputs["input_ids"].shape[1]
-    ids = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0, length:]
+def test_greedy_text_is_what_transformers_generates(tiny: Path) -> None:
+    """By a model that our own forward pass does not run."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny)
+    inputs = tokenizer("user salt sea salt", return_tensors="pt", return_token_type_ids=False)
+    ids = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0, 4:]
     expected = tokenizer.decode(ids, skip_special_tokens=True)
-    assert write(generator, prompt(question), max_tokens=24) == expected
+    text = write(Generator(str(tiny), "tiny"), prompt("salt sea salt"), max_tokens=24)
+    assert text == expected
+    assert len(set(text.split())) > 1
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.8, top_p=0.9, seed=1)])
+def test_drafts_change_no_token_of_the_starter_model(
+    generator: Generator, sampling: Sampling
+) -> None:
+    source = "Salt is a mineral composed of sodium chloride. It is essential for life in general."
+    asked = prompt(
+        f"Rewrite the following sentences.\n\n{source}",
+        favoured_text=source,
+        favour=2.0,
+        no_repeat_ngram=6,
+    )
+    plain, drafted = (finished(generator, asked, sampling, draft) for draft in (False, True))
+    assert drafted.tokens == plain.tokens
+    assert drafted.accepted > 0
+
+
+def finished(generator: Generator, asked: Prompt, sampling: Sampling, draft: bool) -> Writing:
+    batch = generator.new_batch()
+    writing = generator.join(batch, asked, replace(sampling, max_tokens=60), draft=draft)
+    while writing.finish_reason is None:
+        batch.advance()
+    return writing
 
 
 def test_no_ngram_comes_twice(generator: Generator) -> None:
