@@ -34,6 +34,7 @@ def tiny(attention: str, dropout: float = 0.0) -> Any:
         num_key_value_heads=2,
         initializer_range=0.3,
         pad_token_id=PAD,
+        eos_token_id=None,
         attention_dropout=dropout,
     )
     model = LlamaForCausalLM(config).double()

@@ -20,7 +20,7 @@ def routings(draw: st.DrawFn) -> Routing:
     cluster = draw(st.sampled_from([1, 2, 4]))
     block = cluster << draw(st.integers(0, 4))
     sinks = draw(st.integers(0, 9))
-    budget = sinks + block + draw(st.integers(0, 40))
+    budget = sinks + block + GROUP * cluster + draw(st.integers(0, 40))
     return Routing(budget, block, sinks, cluster, draw(st.floats(0, 1)))
 
 
@@ -54,7 +54,7 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, p: int, kv: int, routing: Routing) 
             logit = group @ mean + routing.spread * group**2 @ variance
             logits = torch.cat([logits, logit.unsqueeze(1)], 1)
             clusters.append(positions)
-    scores = (logits - logits.logsumexp(-1, keepdim=True)).max(0).values
+    scores = torch.stack([head - max(head, default=0) for head in logits]).max(0).values
     best = scores.argsort(descending=True)[: (routing.budget - len(read)) // routing.cluster]
     read += [position for cluster in best.tolist() for position in clusters[cluster]]
     weights: Tensor = (group @ k[kv, read].mT).softmax(-1)
@@ -152,3 +152,9 @@ def test_settings_that_cannot_hold_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Routing(budget, block, sinks, cluster)
+
+
+def test_a_budget_without_a_cluster_for_each_head_is_refused() -> None:
+    q, k, v = inputs(0, 50)
+    with pytest.raises(ValueError, match="budget must be 44 keys or more"):
+        routed_attention(q, k, v, Routing(budget=43, block=16, sinks=16, cluster=4))
