@@ -5,6 +5,7 @@ nothing else.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rag_rt.words import content_words, numbers, stems
@@ -24,11 +25,16 @@ _MID_SENTENCE_NAME = re.compile(
     ) [A-Z][^\W_]+""",
     re.VERBOSE,
 )
+_OPENERS = frozenset("Unlike Like Since Although Today According In".split())
 _FIRST_NAME = re.compile(r"^\W*([A-Z][^\W_]+)(?=\s[A-Z][^\W\d_])")  # "Titus Ulpian ruled"
-_NEGATIONS = frozenset("not no never none neither nor cannot".split())
-_REACH = 2  # content words after a negation that it is taken to deny
+_NEGATIONS = frozenset("not never neither nor cannot".split())
+_REACH = 1  # content words after a negation that it is taken to deny
 _SAME_STATEMENT = 0.6  # share of a claim's words from which a quote says, or denies, the same
+_COMPANY = 2  # content words on each side that tell whether two texts speak of the same
 _SHARED_BEGINNING = 4  # letters; "German" is in evidence that says "Germany"
+
+
+_Stems = dict[str, set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,16 @@ def mismatches(claim: str, evidence: str, quote: str) -> Mismatches:
         quote: the one that is nearest to the claim; its negations count.
     """
     return Mismatches(
-        spelled_numbers(claim) - spelled_numbers(evidence),
+        _missing_numbers(claim, evidence, quote),
         missing_names(claim, evidence),
         _denied_by_one(claim, quote),
     )
+
+
+def _missing_numbers(claim: str, evidence: str, quote: str) -> frozenset[str]:
+    """Digits that the evidence lacks; spelled numbers ("the two") only where the quote counts."""
+    missing = spelled_numbers(claim) - spelled_numbers(evidence)
+    return missing if spelled_numbers(quote) else missing & numbers(claim)
 
 
 def spelled_numbers(text: str) -> frozenset[str]:
@@ -70,7 +82,7 @@ def names(text: str) -> frozenset[str]:
     first = _FIRST_NAME.match(text)
     found = [match.group() for match in _MID_SENTENCE_NAME.finditer(text)]
     candidates = found + ([first.group(1)] if first else [])
-    return frozenset(name for name in candidates if content_words(name))
+    return frozenset(name for name in candidates if content_words(name) and name not in _OPENERS)
 
 
 def missing_names(claim: str, evidence: str) -> frozenset[str]:
@@ -88,13 +100,24 @@ def _denied_by_one(claim: str, quote: str) -> frozenset[str]:
         return frozenset()
     said, denied = _polarity(claim)
     their_said, their_denied = _polarity(quote)
-    return (denied & their_said - their_denied) | (said & their_denied - their_said)
+    opposed = [
+        *_in_like_company(denied, their_said, their_denied),
+        *_in_like_company(their_denied, said, denied),
+    ]
+    return frozenset(opposed)
 
 
-def _polarity(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The stems of content words that a text affirms, and those that it denies."""
-    said: set[str] = set()
-    denied: set[str] = set()
+def _in_like_company(denied: _Stems, said: _Stems, denied_too: _Stems) -> Iterator[str]:
+    """What one text denies and the other affirms next to a content word that both have there."""
+    for stem, company in denied.items():
+        if stem in said and stem not in denied_too and company & said[stem]:
+            yield stem
+
+
+def _polarity(text: str) -> tuple[_Stems, _Stems]:
+    """The stems of content words that a text affirms, and those that it denies, each with its
+    neighbours."""
+    sequence: list[tuple[str, bool]] = []
     reach = 0
     words = _WORD.findall(text.lower())
     for word, following in zip(words, [*words[1:], ""], strict=False):
@@ -102,6 +125,12 @@ def _polarity(text: str) -> tuple[frozenset[str], frozenset[str]]:
             reach = 0 if following == "only" else _REACH
             continue
         for stem in stems(word):
-            (denied if reach else said).add(stem)
+            sequence.append((stem, reach > 0))
             reach = max(0, reach - 1)
-    return frozenset(said), frozenset(denied)
+    said: _Stems = {}
+    denied: _Stems = {}
+    for place, (stem, is_denied) in enumerate(sequence):
+        near = sequence[max(0, place - _COMPANY) : place + _COMPANY + 1]
+        company = {other for other, _ in near if other != stem}
+        (denied if is_denied else said).setdefault(stem, set()).update(company)
+    return said, denied

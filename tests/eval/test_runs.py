@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 
 from eval.errors import BadDetails
 from eval.runs import Details, details_path, read_run, write_details
-from rag_rt.answers import Evidence, FinishReason, Sentence, Support, Timings, Usage
+from rag_rt.answers import Claim, Evidence, FinishReason, Sentence, Support, Timings, Usage
 from tests.conftest import make_hit
 
 HIT = make_hit("Rivers carry salt.\u2028So do winds.", title="Salt")
 EVIDENCE = Evidence(HIT.passage.id, 0, 18, "Rivers carry salt.", 0.9)
+CLAIM = Claim(0, 2, Support.SUPPORTED, (EVIDENCE,), 0.75)
 FULL = Details(
     "1",
     (HIT,),
     (
-        Sentence(0, 5, Support.SUPPORTED, (EVIDENCE,)),
+        Sentence(0, 5, Support.SUPPORTED, (EVIDENCE,)),  # recorded before there were probabilities
+        Sentence(0, 5, Support.PARTLY, (EVIDENCE,), 0.5, (CLAIM, CLAIM)),
         Sentence(6, 9, Support.UNSUPPORTED, ()),
     ),
     Usage(10, 20, FinishReason.LENGTH),

@@ -17,7 +17,7 @@ from rag_rt.answers import (
     Timings,
     Usage,
 )
-from rag_rt.terminal import UNSUPPORTED_MARK, AnswerPrinter
+from rag_rt.terminal import PARTLY_MARK, UNSUPPORTED_MARK, AnswerPrinter
 from retriever.sentences import finished_spans, sentence_spans
 from tests.conftest import make_hit
 
@@ -71,6 +71,16 @@ def test_each_sentence_is_printed_whole_with_its_mark_behind_it(
         assert f"  [{number}] {HITS[hit].passage.title}  {HITS[hit].passage.url}" in rest
     unsupported = [sentence for sentence, hit in marked if hit is None]
     assert rest.count("  - ") == len(unsupported)
+
+
+def test_a_sentence_supported_in_part_is_marked_so_behind_its_source() -> None:
+    quote = Evidence(HITS[0].passage.id, 0, 1, "S", 0.9)
+    sentence = Sentence(0, 7, Support.PARTLY, (quote,), 0.5)
+    output = io.StringIO()
+    printer = AnswerPrinter(Console(file=output, width=80))
+    events = events_of("Why so?", [0], 9)
+    printer.print_all(Grounded(0, sentence) if isinstance(e, Grounded) else e for e in events)
+    assert output.getvalue().startswith(f"Why so? [1] {PARTLY_MARK}\n")
 
 
 def test_the_bar_tells_the_time_left_of_batches_that_take_minutes(

@@ -15,7 +15,7 @@ QUOTE = "In 1912 the Titanic sank with 1,500 people; it did not carry enough boa
         ("It did not carry enough boats for four days.", {"4"}, set(), set()),
         ("It did not carry enough boats for 3 days.", set(), set(), set()),
         ("In 1912 the Olympic sank with 1,500 people.", set(), {"Olympic"}, set()),
-        ("The Titanic did carry enough boats.", set(), set(), {"carry", "enough"}),
+        ("The Titanic did carry enough boats.", set(), set(), {"carry"}),
         ("In 1912 the Titanic never sank with 1,500 people.", set(), set(), {"sank"}),
     ],
 )
