@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 # Of what a passage among 8,192 tokens gains, 4 keys recover 100 % and 8 keys 84 % (docs/LOG.md).
 CLUSTER_SIZE = 4
 # Of the power iteration for a principal direction: none misses 7.5 %, one 7.1 %, three 6.8 %.
-_POWER_STEPS = 3
+POWER_STEPS = 3
 
 
 class KeyClusters(NamedTuple):
@@ -72,7 +72,7 @@ def _along_principal_direction(keys: Tensor) -> Tensor:
     x = keys - keys.mean(-2, keepdim=True)
     farthest = x.square().sum(-1).argmax(-1)
     direction = x[torch.arange(len(x), device=x.device), farthest].unsqueeze(-1)  # (P, D, 1)
-    for _ in range(_POWER_STEPS):
+    for _ in range(POWER_STEPS):
         direction = normalize(x.mT @ (x @ direction), dim=-2)
     return (x @ direction).squeeze(-1)
 

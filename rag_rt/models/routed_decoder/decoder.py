@@ -17,7 +17,7 @@ from rag_rt.models.routed_decoder.packing import Precision
 from rag_rt.models.routed_decoder.reading import read_slice
 from rag_rt.models.routed_decoder.rows import CachedRow
 from rag_rt.models.routed_decoder.scratch import StepScratch, read_scratch
-from rag_rt.models.routed_decoder.simd import LANES
+from rag_rt.models.routed_decoder.simd import LANES, TILE
 from rag_rt.models.routed_decoder.weights import load_weights
 
 _NEVER = 1 << 62
@@ -48,13 +48,26 @@ class RoutedDecoder:
             precision: of the weights while writing. Prompts are read in float32 or bfloat16.
             routing: which keys are read; None reads all.
             dense_below: positions before this one read all keys, where that is faster.
+
+        Raises:
+            ValueError: the routing does not cut the keys into tiles.
         """
+        if routing is not None and (
+            routing.cluster != TILE
+            or any(n % TILE for n in (routing.sinks, routing.block, routing.budget))
+        ):
+            raise ValueError(
+                f"the kernels read clusters of {TILE} keys, and sinks, blocks and budgets that are "
+                f"multiples of it; found {routing}"
+            )
         self.config = config
         self.vocabulary = config.vocabulary
         self.context = config.context
         self._weights = load_weights(model, config, precision)
         self._routing = routing
         self._dense_below = dense_below if routing else _NEVER
+        # A budget for all keys chooses nothing.
+        self._first_routed = max(dense_below, routing.budget) if routing else _NEVER
         self._dtype = torch.float32 if precision == "float32" else torch.bfloat16
         self._kv = np.empty(0, np.float32 if precision == "float32" else np.uint16)
         self._group = (0,) * (config.heads // config.kv_heads)
@@ -70,17 +83,12 @@ class RoutedDecoder:
         """Append a slice of a text; float32 logits (V,) after its last token."""
         unread = torch.tensor(ids)
         while len(unread):
-            piece, unread = (
-                unread[: row.room_before_clustering],
-                unread[row.room_before_clustering :],
-            )
+            room = row.room_before_clustering
+            piece, unread = unread[:room], unread[room:]
             routed = None
-            if self._routing is not None and row.length >= max(
-                self._dense_below, self._routing.budget
-            ):
-                routed = partial(
-                    self._read_routed, row, read_scratch(self.config, row, self._threads)
-                )
+            if row.length + len(piece) > self._first_routed:
+                scratch = read_scratch(self.config, row, self._threads)
+                routed = partial(self._read_routed, row, scratch)
             hidden = read_slice(self._weights, self.config, row, piece, routed)
         return self._logits(hidden)
 
@@ -114,9 +122,9 @@ class RoutedDecoder:
     def _selection(self) -> kernels.Selection:
         routing = self._routing or Routing()
         return kernels.Selection(
-            sink_tiles=routing.sinks // LANES,
-            block_tiles=routing.block // LANES,
-            budget_tiles=routing.budget // LANES,
+            sink_tiles=routing.sinks // TILE,
+            block_tiles=routing.block // TILE,
+            budget_tiles=routing.budget // TILE,
             spread=routing.spread,
             dense_below=self._dense_below,
         )
@@ -184,7 +192,7 @@ def _lanes(rows: Sequence[tuple[CachedRow, Sequence[int]]]) -> kernels.Lanes:
     offsets = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
     return kernels.Lanes(
         position=spread([row.length for row, _ in rows]) + offsets,
-        tiles=spread([row.capacity // LANES for row, _ in rows]),
+        tiles=spread([row.capacity // TILE for row, _ in rows]),
         keys_at=spread([row.keys.data_ptr() for row, _ in rows]),
         values_at=spread([row.values.data_ptr() for row, _ in rows]),
         clusters_at=spread([row.clusters.data_ptr() for row, _ in rows]),

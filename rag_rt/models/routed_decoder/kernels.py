@@ -1,9 +1,9 @@
 """One step of a Llama-family decoder: a few tokens of a few sequences, through all layers at once.
 
 Glossary: M tokens of the step ("lanes"), L layers, H hidden size, KV key-value heads, G query heads
-of each, D head size, V vocabulary, S keys. Keys lie in tiles of 16: (L, KV, S/16, D, 16), values as
-(L, KV, S, D). A tile is a stretch of 16 positions until its block is clustered; then it is a
-cluster.
+of each, D head size, V vocabulary, S keys. Keys lie in tiles of 4: (L, KV, S/4, D/4, 4 keys, 4 of
+D), values as (L, KV, S, D). A tile is a stretch of positions until its block is clustered; then it
+is a cluster.
 
 What a lane computes does not depend on the other lanes, to the last bit.
 """
@@ -19,20 +19,22 @@ from rag_rt.models.routed_decoder.compiling import compiled
 from rag_rt.models.routed_decoder.simd import (
     GROUP,
     LANES,
+    TILE,
+    add_values,
     exp_tile,
     float_tile,
     gate_tile,
     quantised_tile,
-    score_tile,
+    score_clusters,
+    score_tiles,
     store_float,
-    value_tile,
 )
 
 Floats = npt.NDArray[np.float32]
 Tag = tuple[int, ...]  # a number that the compiler knows: the tuple's length
 Array = npt.NDArray[Any]
 
-PART = 16  # tiles that one work item of attention reads: 256 keys
+PART = 64  # tiles that one work item of attention reads: 256 keys
 _ONE, _FOUR = (0,), (0, 0, 0, 0)
 _FLOOR = np.float32(-1e30)
 
@@ -41,7 +43,7 @@ class Linear(NamedTuple):
     """Weights of a linear layer in every layer of the model, packed in tiles of 16 outputs.
 
     float32 and bfloat16 (as uint16): (L, N/16 · K · 16). int8: as many unsigned levels, in groups
-    of 32 inputs; uint8: two levels a byte. `scale` and `least` are float16 as uint16,
+    of 32 inputs; uint8: two levels a byte. `scale` and `least` are bfloat16 as uint16,
     (L, N/16 · K/32 · 16), or empty. `bias` (L, N), or (L, 0).
     """
 
@@ -73,7 +75,7 @@ class Lanes(NamedTuple):
     tiles: npt.NDArray[np.int64]  # (M,): tiles that the sequence has room for
     keys_at: npt.NDArray[np.int64]  # (M,)
     values_at: npt.NDArray[np.int64]
-    clusters_at: npt.NDArray[np.int64]  # mean and variance, float32 (L, KV, tiles/16, 2 D, 16)
+    clusters_at: npt.NDArray[np.int64]  # mean and variance, float32 (L, KV, ⌈tiles/16⌉, 2 D, 16)
 
 
 class Selection(NamedTuple):
@@ -110,12 +112,13 @@ class Scratch(NamedTuple):
 
     y: Floats  # (M, widest N)
     attended: Floats  # (M, heads · D)
-    listed: npt.NDArray[np.int32]  # (M · KV, tiles)
+    listed: npt.NDArray[np.int32]  # (M · KV, tiles + 3)
     counts: npt.NDArray[np.int64]  # (M · KV,)
     items: npt.NDArray[np.int64]  # (M · KV · parts, 2): lane and head, first of its tiles
-    scores: Floats  # (threads, G · PART · 16)
-    asked: Floats  # (M · KV · 2 D,)
-    cluster_scores: Floats  # (M · KV, tiles rounded up to 16)
+    scores: Floats  # (threads, G · PART · 4)
+    asked: Floats  # (M · KV · G · 2 D,)
+    spread: Floats  # (M · KV · G · 4 D,)
+    cluster_scores: Floats  # (M · KV, (G + 1) · tiles rounded up to 16)
     partial: Floats  # (items, G · D)
     partial_max: Floats  # (items, G)
     partial_sum: Floats  # (items, G)
@@ -124,9 +127,10 @@ class Scratch(NamedTuple):
 class ReadScratch(NamedTuple):
     """Room for reading a slice by routed attention, a line for each thread."""
 
-    listed: npt.NDArray[np.int32]  # (threads, tiles)
-    scores: Floats  # (threads, G · S + 16)
-    asked: Floats  # (threads, 2 D)
+    listed: npt.NDArray[np.int32]  # (threads, tiles + 3)
+    scores: Floats  # (threads, G · S, or what choosing clusters takes)
+    asked: Floats  # (threads, G · 2 D)
+    spread: Floats  # (threads, G · 4 D)
     largest: Floats  # (threads, G)
     total: Floats  # (threads, G)
 
@@ -292,12 +296,16 @@ def _remember(
     for head in range(shape.kv_heads):
         start = row * n + (shape.heads + head) * size
         _turned(y, start, size // 2, weights.cosines, weights.sines, position, np.float32(1.0))
-        first = (layer * shape.kv_heads + head) * tiles * LANES * size
-        k_at = first + (position // LANES) * LANES * size + position % LANES
+        first = (layer * shape.kv_heads + head) * tiles * TILE * size
+        k_at = first + (position // TILE) * TILE * size + position % TILE * TILE
         v_at = first + position * size
         v_start = start + shape.kv_heads * size
         for i in range(size):
-            store_float(kv, lanes.keys_at[row] + (k_at + i * LANES) * kv.itemsize, y[start + i])
+            store_float(
+                kv,
+                lanes.keys_at[row] + (k_at + i // TILE * LANES + i % TILE) * kv.itemsize,
+                y[start + i],
+            )
             store_float(kv, lanes.values_at[row] + (v_at + i) * kv.itemsize, y[v_start + i])
 
 
@@ -339,6 +347,40 @@ def _keep_best(
 
 
 @compiled()
+def _score_clusters(
+    asked: Floats,
+    asked_start: int,
+    clusters_at: int,
+    clusters: int,
+    group: Tag,
+    width: Tag,
+    scores: Floats,
+    start: int,
+    room: int,
+) -> None:
+    """Scores of clusters for a KV head, from `start` on: how near they come to some head's best.
+
+    Each head's own scores are written after, `room` apart.
+    """
+    size, s_at = LANES * len(width), scores.ctypes.data + 4 * start
+    for first in range(0, clusters, LANES):
+        score_clusters(
+            group,
+            width,
+            asked.ctypes.data + 4 * asked_start,
+            clusters_at + 4 * first * size,
+            s_at + 4 * (room + first),
+            room,
+        )
+    for head in range(len(group)):
+        place = start + (head + 1) * room
+        largest = _largest(scores, place, clusters)
+        for i in range(clusters):
+            found = scores[place + i] - largest
+            scores[start + i] = max(scores[start + i], found) if head else found
+
+
+@compiled()
 def _list_tiles(
     q: Floats,
     q_start: int,
@@ -351,39 +393,30 @@ def _list_tiles(
     asked_start: int,
     scores: Floats,
     score_start: int,
+    room: int,
     listed: Array,
     item: int,
 ) -> int:
     """Lists the tiles that the queries q (G, D) of one KV head read; returns their number."""
-    last = position // LANES
+    last = position // TILE
     block = max(0, last - selection.sink_tiles) // selection.block_tiles
     own = selection.sink_tiles + block * selection.block_tiles
     clusters = own - selection.sink_tiles
-    own_keys = position + 1 - own * LANES
-    read = selection.budget_tiles - selection.sink_tiles - (own_keys + LANES - 1) // LANES
+    read = selection.budget_tiles - selection.sink_tiles - (last + 1 - own)
     if position < selection.dense_below or clusters <= read:
         for tile in range(last + 1):
             listed[item, tile] = tile
         return last + 1
     size = LANES * len(width)
-    for i in range(size):
-        first, second = np.float32(0), np.float32(0)
-        for head in range(len(group)):
+    for head in range(len(group)):
+        for i in range(size):
             number = q[q_start + head * size + i]
-            first += number
-            second += number * number
-        asked[asked_start + i] = first
-        asked[asked_start + size + i] = np.float32(selection.spread) * second
-    for sixteen in range((clusters + LANES - 1) // LANES):
-        score_tile(
-            _ONE,
-            width + width,
-            scores,
-            asked.ctypes.data + 4 * asked_start,
-            clusters_at + 4 * sixteen * 2 * size * LANES,
-            scores.ctypes.data + 4 * (score_start + sixteen * LANES),
-            0,
-        )
+            place = asked_start + head * 2 * size + i
+            asked[place] = number
+            asked[place + size] = np.float32(selection.spread) * number * number
+    _score_clusters(
+        asked, asked_start, clusters_at, clusters, group, width + width, scores, score_start, room
+    )
     filled = selection.sink_tiles
     for tile in range(filled):
         listed[item, tile] = tile
@@ -397,6 +430,15 @@ def _list_tiles(
 
 
 @compiled()
+def _spread(q: Floats, start: int, numbers: int, spread: Floats, spread_start: int) -> None:
+    """Each four numbers four times, as `score_tiles` reads queries."""
+    for four in range(0, numbers, TILE):
+        for copy in range(TILE):
+            for i in range(TILE):
+                spread[spread_start + (four + copy) * TILE + i] = q[start + four + i]
+
+
+@compiled()
 def _attend(
     q_at: int,
     k_at: int,
@@ -406,6 +448,7 @@ def _attend(
     item: int,
     first: int,
     count: int,
+    ends: bool,
     group: Tag,
     width: Tag,
     kv: Array,
@@ -417,36 +460,33 @@ def _attend(
     total: Floats,
     out: int,
 ) -> None:
-    """Attention over listed tiles: y (G, D) unnormalised, each head's largest score and sum."""
-    heads, size, room = len(group), LANES * len(width), count * LANES
-    tile_bytes = LANES * size * kv.itemsize
+    """Attention over listed tiles: y (G, D) unnormalised, each head's largest score and sum.
+
+    `ends` says that the last of them is the position's own tile, of which later keys are hidden.
+    The list has room for numbers that fill up its last four.
+    """
+    heads, size = len(group), LANES * len(width)
+    for i in range(first + count, first + (count + 3) // 4 * 4):
+        listed[item, i] = listed[item, first + count - 1]
+    room = (count + 3) // 4 * LANES
     s_at = scores.ctypes.data + 4 * start
-    for i in range(count):
-        tile = np.int64(listed[item, first + i])
-        score_tile(group, width, kv, q_at, k_at + tile * tile_bytes, s_at + 4 * i * LANES, room)
-        if tile == position // LANES:
-            for lane in range(position + 1 - tile * LANES, LANES):
-                for head in range(heads):
-                    scores[start + head * room + i * LANES + lane] = _FLOOR
+    tiles_at = listed.ctypes.data + 4 * (item * listed.shape[1] + first)
+    for i in range(0, room, LANES):
+        score_tiles(group, width, kv, q_at, k_at, tiles_at + i, s_at + 4 * i, room)
+    seen = count * TILE - (TILE - 1 - position % TILE if ends else 0)
     for head in range(heads):
         place = start + head * room
+        for i in range(place + seen, place + room):
+            scores[i] = _FLOOR
         largest[out, head] = _largest(scores, place, room)
-        for i in range(count):
-            exp_tile(scores.ctypes.data + 4 * (place + i * LANES), largest[out, head])
+        for i in range(0, room, LANES):
+            exp_tile(scores.ctypes.data + 4 * (place + i), largest[out, head])
         total[out, head] = _total(scores, place, room)
     for i in range(heads * size):
         y[y_start + i] = np.float32(0)
-    for i in range(count):
-        tile = np.int64(listed[item, first + i])
-        value_tile(
-            group,
-            width,
-            kv,
-            s_at + 4 * i * LANES,
-            room,
-            v_at + tile * tile_bytes,
-            y.ctypes.data + 4 * y_start,
-        )
+    y_at = y.ctypes.data + 4 * y_start
+    for i in range(0, room, LANES):
+        add_values(group, width, kv, s_at + 4 * i, room, v_at, tiles_at + i, y_at)
 
 
 # Parallel loops write to arrays that are arguments: numba drops writes to members of a tuple.
@@ -465,25 +505,29 @@ def _list_all(
     counts: Array,
     asked: Floats,
     scores: Floats,
+    spread: Floats,
 ) -> None:
-    """Lists what every lane reads with each of its KV heads."""
+    """Lists what every lane reads with each of its KV heads, and spreads its queries."""
     size, heads = LANES * len(width), len(group)
     for item in numba.prange(rows * shape.kv_heads):
         row, head = item // shape.kv_heads, item % shape.kv_heads
+        place = row * n + head * heads * size
+        _spread(y, place, heads * size, spread, item * heads * size * TILE)
         groups = (lanes.tiles[row] + LANES - 1) // LANES
         start = (layer * shape.kv_heads + head) * groups * LANES * 2 * size
         counts[item] = _list_tiles(
             y,
-            row * n + head * heads * size,
+            place,
             lanes.clusters_at[row] + 4 * start,
             lanes.position[row],
             group,
             width,
             selection,
             asked,
-            item * 2 * size,
+            item * heads * 2 * size,
             scores.reshape(-1),
             item * scores.shape[1],
+            groups * LANES,
             listed,
             item,
         )
@@ -502,15 +546,13 @@ def _cut_into_items(rows: int, shape: Shape, scratch: Scratch) -> int:
 @compiled(parallel=True)
 def _attend_all(
     layer: int,
-    rows: int,
-    n: int,
     items: int,
     group: Tag,
     width: Tag,
     shape: Shape,
     lanes: Lanes,
     kv: Array,
-    y: Floats,
+    spread: Floats,
     listed: Array,
     counts: Array,
     parts: Array,
@@ -526,9 +568,9 @@ def _attend_all(
         for number in range(items * thread // shape.threads, items * (thread + 1) // shape.threads):
             item, first = parts[number, 0], parts[number, 1]
             row, head = item // shape.kv_heads, item % shape.kv_heads
-            start = (layer * shape.kv_heads + head) * lanes.tiles[row] * LANES * size * kv.itemsize
+            start = (layer * shape.kv_heads + head) * lanes.tiles[row] * TILE * size * kv.itemsize
             _attend(
-                y.ctypes.data + 4 * (row * n + head * span),
+                spread.ctypes.data + 4 * item * span * TILE,
                 lanes.keys_at[row] + start,
                 lanes.values_at[row] + start,
                 lanes.position[row],
@@ -536,6 +578,7 @@ def _attend_all(
                 item,
                 first,
                 min(PART, counts[item] - first),
+                first + PART >= counts[item],
                 group,
                 width,
                 kv,
@@ -618,24 +661,21 @@ def read_routed(
     listed: Array,
     scores: Floats,
     asked: Floats,
+    spread: Floats,
     largest: Floats,
     total: Floats,
 ) -> None:
     """Attention of the queries of a slice, as in a step: q and y (T, KV · G · D) float32.
 
     The queries are scaled, the first stands at `start`; `lanes` has the sequence as its one member.
-    The last five arrays have a line for each thread.
+    The last six arrays have a line for each thread.
     """
     size, heads = LANES * len(width), len(group)
     span, tiles = heads * size, lanes.tiles[0]
     n = shape.kv_heads * span
     groups = (tiles + LANES - 1) // LANES
-    flat_q, flat_y, flat_scores, flat_asked = (
-        q.reshape(-1),
-        y.reshape(-1),
-        scores.reshape(-1),
-        asked.reshape(-1),
-    )
+    flat_q, flat_y, flat_scores = q.reshape(-1), y.reshape(-1), scores.reshape(-1)
+    flat_asked, flat_spread = asked.reshape(-1), spread.reshape(-1)
     items = q.shape[0] * shape.kv_heads
     for thread in numba.prange(shape.threads):
         for item in range(items * thread // shape.threads, items * (thread + 1) // shape.threads):
@@ -651,15 +691,17 @@ def read_routed(
                 width,
                 selection,
                 flat_asked,
-                thread * 2 * size,
+                thread * heads * 2 * size,
                 flat_scores,
                 thread * scores.shape[1],
+                groups * LANES,
                 listed,
                 thread,
             )
-            kv_start = line * tiles * LANES * size * kv.itemsize
+            kv_start = line * tiles * TILE * size * kv.itemsize
+            _spread(flat_q, place, span, flat_spread, thread * span * TILE)
             _attend(
-                flat_q.ctypes.data + 4 * place,
+                flat_spread.ctypes.data + 4 * thread * span * TILE,
                 lanes.keys_at[0] + kv_start,
                 lanes.values_at[0] + kv_start,
                 start + row,
@@ -667,6 +709,7 @@ def read_routed(
                 thread,
                 0,
                 count,
+                True,
                 group,
                 width,
                 kv,
@@ -741,19 +784,18 @@ def step(
             scratch.counts,
             scratch.asked,
             scratch.cluster_scores,
+            scratch.spread,
         )
         items = _cut_into_items(rows, shape, scratch)
         _attend_all(
             layer,
-            rows,
-            n_qkv,
             items,
             group,
             width,
             shape,
             lanes,
             kv,
-            y,
+            scratch.spread,
             scratch.listed,
             scratch.counts,
             scratch.items,

@@ -1,8 +1,8 @@
 """Weights laid out for the kernels: tiles of 16 outputs, in float32, bfloat16, 8 or 4 bits."""
 
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -12,7 +12,7 @@ from rag_rt.models.routed_decoder.simd import GROUP, LANES
 
 Precision = Literal["float32", "bfloat16", "int8", "int4"]
 
-_HALF_TINY = 2.0**-24  # the least positive float16
+_TINY = torch.finfo(torch.bfloat16).tiny
 
 
 def packed(layers: list[Tensor], biases: list[Tensor | None], precision: Precision) -> Linear:
@@ -26,22 +26,27 @@ def packed(layers: list[Tensor], biases: list[Tensor | None], precision: Precisi
     parts = [
         _packed_layer(pad(weight, (0, 0, 0, -len(weight) % LANES)), precision) for weight in layers
     ]
-    weights, scale, least = (torch.stack(column).numpy() for column in zip(*parts, strict=True))
+    weights, scale, least = (torch.stack(column) for column in zip(*parts, strict=True))
     given = [pad(bias.float(), (0, -len(bias) % LANES)) for bias in biases if bias is not None]
     bias = torch.stack(given) if given else torch.empty(len(layers), 0)
-    if precision == "bfloat16":
-        weights = weights.view(np.uint16)
-    return Linear(weights, scale.view(np.uint16), least.view(np.uint16), bias.numpy())
+    return Linear(_array(weights), _array(scale), _array(least), bias.numpy())
+
+
+def _array(numbers: Tensor) -> npt.NDArray[Any]:
+    """numpy has no bfloat16: its bits."""
+    bits: npt.NDArray[Any] = (
+        numbers.view(torch.uint16) if numbers.dtype == torch.bfloat16 else numbers
+    ).numpy()
+    return bits
 
 
 def _packed_layer(weight: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor]:
     outputs, inputs = weight.shape
-    nothing = torch.empty(0, dtype=torch.float16)
+    nothing = torch.empty(0, dtype=torch.bfloat16)
     if precision in ("float32", "bfloat16"):
         dtype = torch.float32 if precision == "float32" else torch.bfloat16
         tiles = weight.to(dtype).view(outputs // LANES, LANES, inputs).transpose(1, 2)
-        flat = tiles.reshape(-1)
-        return (flat.view(torch.int16) if dtype == torch.bfloat16 else flat), nothing, nothing
+        return tiles.reshape(-1), nothing, nothing
     groups = weight.float().view(outputs, inputs // GROUP, GROUP)
     levels, scale, least = _rounded_8(groups) if precision == "int8" else _rounded_4(groups)
     # (tile, output, group, quad, byte) to (tile, group, quad, output, byte)
@@ -62,16 +67,16 @@ def _by_tile(numbers: Tensor) -> Tensor:
 
 
 def _rounded_8(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Levels -127 … 127 of (N, groups, 32) weights and their scale, in float16."""
-    scale = (groups.abs().amax(-1) / 127).clamp(min=_HALF_TINY).half()
+    """Levels -127 … 127 of (N, groups, 32) weights and their scale, in bfloat16."""
+    scale = (groups.abs().amax(-1) / 127).clamp(min=_TINY).bfloat16()
     levels = (groups / scale.float().unsqueeze(-1)).round().clamp(-127, 127)
     return levels, scale, scale
 
 
 def _rounded_4(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Levels 0 … 15 of (N, groups, 32) weights, scale and least value in float16: GGUF's Q4_1."""
-    least = groups.amin(-1).half()
-    scale = ((groups.amax(-1) - least.float()) / 15).clamp(min=_HALF_TINY).half()
+    """Levels 0 … 15 of (N, groups, 32) weights, scale and least value, as GGUF's Q4_1."""
+    least = groups.amin(-1).bfloat16()
+    scale = ((groups.amax(-1) - least.float()) / 15).clamp(min=_TINY).bfloat16()
     levels = (
         ((groups - least.float().unsqueeze(-1)) / scale.float().unsqueeze(-1)).round().clamp(0, 15)
     )

@@ -77,7 +77,7 @@ def _fed_forward(h: Tensor, layer: Layer) -> Tensor:
 
 def _dense(q: Tensor, row: CachedRow, layer: int, stop: int, config: DecoderConfig) -> Tensor:
     """Causal attention of scaled queries (T, heads, D), the last before `stop`: (T, heads · D)."""
-    keys = row.natural_keys(layer, stop)  # (KV, D, S)
+    keys = row.natural_keys(layer, stop)  # (KV, S, D)
     values = row.values[layer, :, :stop]  # (KV, S, D)
     first = stop - len(q)
     grouped = q.view(len(q), config.kv_heads, -1, config.head_size).permute(1, 2, 0, 3)
@@ -88,7 +88,7 @@ def _dense(q: Tensor, row: CachedRow, layer: int, stop: int, config: DecoderConf
         seen = first + begin + count
         later = torch.full((count, count), -torch.inf, dtype=q.dtype).triu(1)
         for head in range(config.kv_heads):
-            scores = asking[head].reshape(-1, config.head_size) @ keys[head, :, :seen]
+            scores = asking[head].reshape(-1, config.head_size) @ keys[head, :seen].T
             scores.view(-1, count, seen)[..., seen - count :] += later
             found = scores.softmax(-1) @ values[head, :seen]
             out[head, :, begin : begin + count] = found.view(-1, count, config.head_size)

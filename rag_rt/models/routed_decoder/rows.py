@@ -3,22 +3,22 @@
 import torch
 from torch import Tensor
 
-from rag_rt.attention.key_clusters import cluster_keys
 from rag_rt.attention.routed_keys import Routing
+from rag_rt.models.routed_decoder.clustering import cluster_blocks
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
-from rag_rt.models.routed_decoder.simd import LANES
+from rag_rt.models.routed_decoder.simd import LANES, TILE
 
 
 class CachedRow:
-    """One sequence. Glossary: L layers, KV heads, D head size, S capacity, a tile is 16 positions.
+    """One sequence. Glossary: L layers, KV heads, D head size, S capacity, a tile is 4 keys.
 
     When a block is complete its keys are clustered, and keys and values change places within the
     block so that each tile is a cluster. Attention does not see the order of keys.
 
     Attributes:
-        keys: (L, KV, S/16, D, 16), after rotary embedding.
+        keys: (L, KV, S/4, D/4, 4 keys, 4 of D), after rotary embedding.
         values: (L, KV, S, D).
-        clusters: mean and variance of the clusters, float32 (L, KV, ⌈S/256⌉, 2 D, 16); cluster c is
+        clusters: mean and variance of the clusters, float32 (L, KV, ⌈S/64⌉, 2 D, 16); cluster c is
             tile c after those of the sinks.
         length: tokens held.
     """
@@ -31,10 +31,10 @@ class CachedRow:
         self._routing = routing
         self._clustered = 0  # blocks
         self._order: list[Tensor] = []  # of each clustered block: (L, KV, B), where a key came from
-        tiles, groups = self.capacity // LANES, -(-self.capacity // LANES**2)
+        tiles, groups = self.capacity // TILE, -(-self.capacity // (TILE * LANES))
         heads = (config.layers, config.kv_heads)
         # Zeros, since what is masked is multiplied by 0, which does not mend a NaN.
-        self.keys = torch.zeros(*heads, tiles, config.head_size, LANES, dtype=dtype)
+        self.keys = torch.zeros(*heads, tiles, config.head_size // TILE, TILE, TILE, dtype=dtype)
         self.values = torch.zeros(*heads, self.capacity, config.head_size, dtype=dtype)
         self.clusters = torch.zeros(*heads, groups, 2 * config.head_size, LANES)
 
@@ -49,7 +49,8 @@ class CachedRow:
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Put keys and values (T, KV, D) of the next T positions into a layer."""
         positions = torch.arange(self.length, self.length + len(keys))
-        self.keys[layer].permute(1, 3, 0, 2)[positions // LANES, positions % LANES] = keys
+        tiled = keys.unflatten(-1, (-1, TILE))  # (T, KV, D/4, 4)
+        self.keys[layer].permute(1, 3, 0, 2, 4)[positions // TILE, positions % TILE] = tiled
         self.values[layer].transpose(0, 1)[positions] = values
 
     def advance(self, count: int) -> None:
@@ -67,14 +68,13 @@ class CachedRow:
             and self.room_before_clustering > self._routing.block
         ):
             self._clustered -= 1
-            order = self._order.pop()
-            self._reorder(self._clustered, order.argsort(-1))
+            self._reorder(*self._span(self._clustered), self._order.pop().argsort(-1))
 
     def natural_keys(self, layer: int, length: int) -> Tensor:
-        """Keys (KV, D, length) of a layer, the first ones, each block in its own order."""
-        tiles = -(-length // LANES)
-        kv, _, size, _ = self.keys[layer].shape
-        return self.keys[layer, :, :tiles].transpose(1, 2).reshape(kv, size, -1)[..., :length]
+        """The first keys (KV, length, D) of a layer."""
+        tiles = -(-length // TILE)
+        keys = self.keys[layer, :, :tiles].transpose(2, 3)  # (KV, tiles, 4 keys, D/4, 4)
+        return keys.flatten(3).flatten(1, 2)[:, :length]
 
     def _span(self, block: int) -> tuple[int, int]:
         assert self._routing is not None
@@ -83,27 +83,31 @@ class CachedRow:
 
     def _cluster_next_block(self, routing: Routing) -> None:
         start, stop = self._span(self._clustered)
-        tiles = slice(start // LANES, stop // LANES)
-        keys = self.keys[:, :, tiles].transpose(-1, -2).flatten(2, 3).float()  # (L, KV, B, D)
-        found = cluster_keys(keys, routing.cluster)
-        order = found.members.flatten(-2)
-        self._reorder(self._clustered, order)
+        keys = self._block_keys(start, stop).float()  # (L, KV, B, D)
+        order = torch.empty(keys.shape[:3], dtype=torch.int64)
+        cluster_blocks(keys.flatten(0, 1).numpy(), order.flatten(0, 1).numpy(), routing.cluster)
+        self._reorder(start, stop, order)
         self._order.append(order)
-        statistics = torch.cat([found.mean, found.variance], -1)  # (L, KV, C, 2 D)
-        first = (start - routing.sinks) // LANES
-        numbers = torch.arange(first, first + statistics.shape[2])
-        self.clusters.permute(2, 4, 0, 1, 3)[numbers // LANES, numbers % LANES] = (
-            statistics.permute(2, 0, 1, 3)
+        members = keys.gather(2, order.unsqueeze(-1).expand_as(keys))
+        variance, mean = torch.var_mean(
+            members.unflatten(2, (-1, routing.cluster)), dim=3, correction=0
         )
+        first = (start - routing.sinks) // TILE
+        numbers = torch.arange(first, first + mean.shape[2])
+        self.clusters.permute(2, 4, 0, 1, 3)[numbers // LANES, numbers % LANES] = torch.cat(
+            [mean, variance], -1
+        ).permute(2, 0, 1, 3)
         self._clustered += 1
 
-    def _reorder(self, block: int, order: Tensor) -> None:
-        """Position i of a block takes what position order[i] held: order (L, KV, B)."""
-        start, stop = self._span(block)
-        tiles = slice(start // LANES, stop // LANES)
-        keys = self.keys[:, :, tiles].transpose(-1, -2)  # (L, KV, C, 16, D)
-        index = order.unsqueeze(-1).expand(*order.shape, keys.shape[-1])
-        flat = keys.flatten(2, 3)
-        keys[:] = flat.gather(2, index).view(keys.shape)
-        values = self.values[:, :, start:stop]
+    def _block_keys(self, start: int, stop: int) -> Tensor:
+        """Keys (L, KV, B, D) of a block, a copy."""
+        tiles = self.keys[:, :, start // TILE : stop // TILE]  # (L, KV, C, D/4, 4 keys, 4)
+        return tiles.transpose(3, 4).flatten(4).flatten(2, 3)
+
+    def _reorder(self, start: int, stop: int, order: Tensor) -> None:
+        """Place i of a block takes what place order[i] held: order (L, KV, B)."""
+        keys, values = self._block_keys(start, stop), self.values[:, :, start:stop]
+        index = order.unsqueeze(-1).expand_as(keys)
+        tiles = keys.gather(2, index).unflatten(2, (-1, TILE)).unflatten(4, (-1, TILE))
+        self.keys[:, :, start // TILE : stop // TILE] = tiles.transpose(3, 4)
         values[:] = values.gather(2, index)

@@ -5,7 +5,7 @@ import numpy as np
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.kernels import PART, Floats, Input, ReadScratch, Scratch
 from rag_rt.models.routed_decoder.rows import CachedRow
-from rag_rt.models.routed_decoder.simd import GROUP, LANES
+from rag_rt.models.routed_decoder.simd import GROUP, LANES, TILE
 
 
 class StepScratch:
@@ -26,7 +26,7 @@ class StepScratch:
 
     def _make(self, rows: int, capacity: int, threads: int) -> tuple[Input, Scratch]:
         c = self._config
-        group, tiles = c.heads // c.kv_heads, capacity // LANES
+        group, tiles = c.heads // c.kv_heads, capacity // TILE
         widest = max(c.hidden, c.inner, c.heads * c.head_size)
         outputs = max(2 * c.inner, (c.heads + 2 * c.kv_heads) * c.head_size, c.hidden)
         heads = rows * c.kv_heads
@@ -40,12 +40,13 @@ class StepScratch:
         return x, Scratch(
             y=_floats(rows * outputs),
             attended=_floats(rows * c.heads * c.head_size),
-            listed=np.empty((heads, tiles), np.int32),
+            listed=np.empty((heads, tiles + 3), np.int32),
             counts=np.empty(heads, np.int64),
             items=np.empty((items, 2), np.int64),
-            scores=_floats(threads, group * PART * LANES),
-            asked=_floats(heads * 2 * c.head_size),
-            cluster_scores=_floats(heads, tiles + LANES),
+            scores=_floats(threads, group * PART * TILE),
+            asked=_floats(heads * group * 2 * c.head_size),
+            spread=_floats(heads * group * 4 * c.head_size),
+            cluster_scores=_floats(heads, _choosing(group, tiles)),
             partial=_floats(items, group * c.head_size),
             partial_max=_floats(items, group),
             partial_sum=_floats(items, group),
@@ -54,14 +55,20 @@ class StepScratch:
 
 def read_scratch(config: DecoderConfig, row: CachedRow, threads: int) -> ReadScratch:
     """The arrays with which a slice of a row is read by routed attention."""
-    group, tiles = config.heads // config.kv_heads, row.capacity // LANES
+    group, tiles = config.heads // config.kv_heads, row.capacity // TILE
     return ReadScratch(
-        listed=np.empty((threads, tiles), np.int32),
-        scores=_floats(threads, (group * tiles + 1) * LANES),
-        asked=_floats(threads, 2 * config.head_size),
+        listed=np.empty((threads, tiles + 3), np.int32),
+        scores=_floats(threads, max(group * (tiles + 3) * TILE, _choosing(group, tiles))),
+        asked=_floats(threads, group * 2 * config.head_size),
+        spread=_floats(threads, group * 4 * config.head_size),
         largest=_floats(threads, group),
         total=_floats(threads, group),
     )
+
+
+def _choosing(group: int, tiles: int) -> int:
+    """Numbers that the choice among as many clusters as there are tiles takes."""
+    return (group + 1) * -(-tiles // LANES) * LANES
 
 
 def _floats(*shape: int) -> Floats:

@@ -22,6 +22,7 @@ config: Any = untyped_config
 intrinsic: Callable[[Callable[..., Any]], Any] = numba.extending.intrinsic
 
 LANES = 16
+TILE = 4  # keys that lie together; scores of four tiles fill the lanes
 GROUP = 32  # weights that share a scale, as in GGUF's Q4_1
 _ZERO_POINT = 128  # 8-bit weights are stored as unsigned
 
@@ -102,12 +103,6 @@ def _load_floats(b: _Builder, dtype: Any, address: _Value, offset: _Value | int)
     if dtype == types.float32:
         return _load(b, address, offset, _F32X, 4)
     return _widened(b, _load(b, address, offset, ir.VectorType(_I16, LANES), 2))
-
-
-def _load_halves(b: _Builder, address: _Value, offset: _Value) -> _Value:
-    """16 float16 as float32."""
-    halves = _load(b, address, offset, ir.VectorType(ir.HalfType(), LANES), 2)
-    return b.fpext(halves, _F32X)
 
 
 def _bytes_of(dtype: Any) -> int:
@@ -191,7 +186,7 @@ def quantised_tile(
     """y (R, 16 of rows of `stride`) = x (R, K) times a tile (K, 16) of weights, K = 32 groups.
 
     Weights are int8 (stored as unsigned bytes, zero at 128; w = scale · level) or uint8 (two levels
-    of 4 bits a byte; w = scale · level + least); scales and least values are float16 (groups, 16).
+    of 4 bits a byte; w = scale · level + least); scales and least values are bfloat16 (groups, 16).
     x is int8 with a float32 scale and an int32 sum for each row and group.
     """
     rows = tag.count
@@ -213,8 +208,10 @@ def quantised_tile(
 
         def add(group: _Value) -> None:
             quads = levels(b, w_at, group)
-            scale = _load_halves(b, scale_at, _scaled(b, group, 2 * LANES))
-            least = _load_halves(b, least_at, _scaled(b, group, 2 * LANES)) if nibbles else None
+            scale = _load_floats(b, types.uint16, scale_at, _scaled(b, group, 2 * LANES))
+            least = None
+            if nibbles:
+                least = _load_floats(b, types.uint16, least_at, _scaled(b, group, 2 * LANES))
             for row, total in enumerate(sums):
                 place = b.add(_scaled(b, groups, row), group)
                 x_scale = _load(b, x_scale_at, _scaled(b, place, 4), _F32, 4)
@@ -241,40 +238,104 @@ def quantised_tile(
 
 
 @intrinsic
-def score_tile(
-    typing: Any, tag: Any, width: Any, keys: Any, q_at: Any, k_at: Any, s_at: Any, stride: Any
+def score_clusters(
+    typing: Any, tag: Any, width: Any, q_at: Any, clusters_at: Any, s_at: Any, stride: Any
 ) -> Any:
-    """Scores of G queries (G, D) with 16 keys (D, 16), written to s (G, stride) from its column 0.
+    """Scores of G queries (G, E) with 16 clusters (E, 16), written to s (G, stride) from its start.
 
-    G is the length of `tag`, D 16 times that of `width`.
+    G is the length of `tag`, E 16 times that of `width`; all float32.
     """
-    heads, size, dtype = tag.count, LANES * width.count, keys.dtype
+    heads, size = tag.count, LANES * width.count
 
     def code(context: Any, b: _Builder, signature: Any, arguments: Any) -> _Value:
-        _, _, _, q_at, k_at, s_at, stride = arguments
+        _, _, q_at, clusters_at, s_at, stride = arguments
         sums = [_constant(0.0)] * heads
         for d in range(size):
-            k = _load_floats(b, dtype, k_at, d * LANES * _bytes_of(dtype))
+            cluster = _load(b, clusters_at, 4 * d * LANES, _F32X, 4)
             for head in range(heads):
                 q = _splat(b, _load(b, q_at, 4 * (head * size + d), _F32, 4))
-                sums[head] = _fma(b, k, q, sums[head])
+                sums[head] = _fma(b, cluster, q, sums[head])
         for head, total in enumerate(sums):
             _store(b, total, s_at, _scaled(b, stride, 4 * head))
         return context.get_dummy_value()
 
-    return types.void(tag, width, keys, *[types.int64] * 4), code
+    return types.void(tag, width, *[types.int64] * 4), code
+
+
+def _folded(b: _Builder, first: _Value, second: _Value) -> _Value:
+    """Sums of neighbours: 8 of the first vector's, then 8 of the second's."""
+    halves = [
+        b.shuffle_vector(first, second, ir.Constant(_I32X, list(range(start, 2 * LANES, 2))))
+        for start in (0, 1)
+    ]
+    return b.fadd(*halves)
 
 
 @intrinsic
-def value_tile(
-    typing: Any, tag: Any, width: Any, values: Any, p_at: Any, stride: Any, v_at: Any, y_at: Any
+def score_tiles(
+    typing: Any,
+    tag: Any,
+    width: Any,
+    keys: Any,
+    q_at: Any,
+    k_at: Any,
+    tiles_at: Any,
+    s_at: Any,
+    stride: Any,
 ) -> Any:
-    """y (G, D) += p (G, 16 of a row of `stride`) times 16 values (16, D)."""
-    heads, size, dtype = tag.count, LANES * width.count, values.dtype
-    chunk = min(size, 4 * LANES)  # of D: so that the sums of four heads fit the registers
+    """Scores of G queries with the keys of four tiles, s (G, 16 of rows of `stride`).
+
+    Keys are (S/4, D/4, 4 keys, 4 of D), tiles four int32 numbers of tiles, queries (G, D/4, 16),
+    where each four numbers stand four times. G is the length of `tag`, D 16 times that of `width`.
+    """
+    heads, size, dtype = tag.count, LANES * width.count, keys.dtype
+    tile_bytes = TILE * size * _bytes_of(dtype)
 
     def code(context: Any, b: _Builder, signature: Any, arguments: Any) -> _Value:
-        _, _, _, p_at, stride, v_at, y_at = arguments
+        _, _, _, q_at, k_at, tiles_at, s_at, stride = arguments
+        of_tiles = []
+        for tile in range(LANES // TILE):
+            number = b.sext(_load(b, tiles_at, 4 * tile, _I32, 4), _I64)
+            tile_at = b.add(k_at, _scaled(b, number, tile_bytes))
+            sums = [_constant(0.0)] * heads
+            for part in range(size // TILE):
+                k = _load_floats(b, dtype, tile_at, part * LANES * _bytes_of(dtype))
+                for head in range(heads):
+                    q = _load(b, q_at, 4 * (head * size * TILE + part * LANES), _F32X, 4)
+                    sums[head] = _fma(b, k, q, sums[head])
+            of_tiles.append(sums)
+        for head in range(heads):
+            one, two, three, four = (sums[head] for sums in of_tiles)
+            whole = _folded(b, _folded(b, one, two), _folded(b, three, four))
+            _store(b, whole, s_at, _scaled(b, stride, 4 * head))
+        return context.get_dummy_value()
+
+    return types.void(tag, width, keys, *[types.int64] * 5), code
+
+
+@intrinsic
+def add_values(
+    typing: Any,
+    tag: Any,
+    width: Any,
+    values: Any,
+    p_at: Any,
+    stride: Any,
+    v_at: Any,
+    tiles_at: Any,
+    y_at: Any,
+) -> Any:
+    """y (G, D) += p (G, 16 of rows of `stride`) times the values (S, D) of four tiles."""
+    heads, size, dtype = tag.count, LANES * width.count, values.dtype
+    chunk = min(size, 4 * LANES)  # of D: so that the sums of four heads fit the registers
+    tile_bytes = TILE * size * _bytes_of(dtype)
+
+    def code(context: Any, b: _Builder, signature: Any, arguments: Any) -> _Value:
+        _, _, _, p_at, stride, v_at, tiles_at, y_at = arguments
+        tiles = [
+            b.add(v_at, _scaled(b, b.sext(_load(b, tiles_at, 4 * tile, _I32, 4), _I64), tile_bytes))
+            for tile in range(LANES // TILE)
+        ]
         for start in range(0, size, chunk):
             columns = range(start, start + chunk, LANES)
             places = [(head, column) for head in range(heads) for column in columns]
@@ -283,8 +344,11 @@ def value_tile(
                 for head, column in places
             }
             for key in range(LANES):
+                at = (key % TILE) * size
                 row = {
-                    column: _load_floats(b, dtype, v_at, (key * size + column) * _bytes_of(dtype))
+                    column: _load_floats(
+                        b, dtype, tiles[key // TILE], (at + column) * _bytes_of(dtype)
+                    )
                     for column in columns
                 }
                 for head in range(heads):
@@ -296,7 +360,7 @@ def value_tile(
                 _store(b, sums[head, column], y_at, 4 * (head * size + column))
         return context.get_dummy_value()
 
-    return types.void(tag, width, values, *[types.int64] * 4), code
+    return types.void(tag, width, values, *[types.int64] * 5), code
 
 
 _LOG2_E = 1.4426950408889634
