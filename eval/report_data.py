@@ -21,12 +21,17 @@ from retriever.encoders import Progress
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of an answer; title and quote are of the passage that supports it, if one does."""
+    """A sentence of an answer; title and quote are of its best evidence, empty without any."""
 
     text: str
-    supported: bool
+    support: Support
     title: str = ""
     quote: str = ""
+
+    @property
+    def supported(self) -> bool:
+        """Whether it is supported as a whole."""
+        return self.support is Support.SUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class AnswerRow:
 
     @property
     def supported_share(self) -> float | None:
-        """The share of supported sentences; None where nothing was grounded."""
+        """The share of sentences supported as a whole; None where nothing was grounded."""
         supported = sum(sentence.supported for sentence in self.sentences)
         return supported / len(self.sentences) if self.sentences else None
 
@@ -194,11 +199,11 @@ def _sentences(text: str, details: Details | None) -> tuple[Sentence, ...]:
     found = []
     for sentence in details.sentences:
         written = text[sentence.start : sentence.end]
-        if sentence.support is Support.SUPPORTED:
+        if sentence.evidence:
             best = sentence.evidence[0]
-            found.append(Sentence(written, True, titles[best.passage_id], best.quote))
+            found.append(Sentence(written, sentence.support, titles[best.passage_id], best.quote))
         else:
-            found.append(Sentence(written, False))
+            found.append(Sentence(written, sentence.support))
     return tuple(found)
 
 

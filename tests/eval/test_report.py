@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from eval import report
 from eval.published import KILT_PAPER, SYSTEMS
 from eval.run_kilt import app
+from eval.runs import details_path
 from tests.eval.conftest import WriteRecords, WriteRun
 from tests.eval.files import hit
 
@@ -152,6 +153,20 @@ def test_a_run_without_details_is_reported_without_support(
     page, _ = page_and_table(tmp_path, bare, "--gold", write_gold(write_records))
     assert "Not grounded." in page
     assert page.count("<svg") == 2
+
+
+def test_support_in_part_is_shown_with_its_evidence_and_counts_as_none(
+    tmp_path: Path, write_records: WriteRecords, write_run: WriteRun
+) -> None:
+    run = write_run("system.jsonl", [(text(n), [hit(f"Sea{n}", text(n))]) for n in range(2)])
+    details = details_path(run)
+    details.write_text(details.read_text().replace('"supported"', '"partly"', 1))
+    gold = [{"id": str(n), "input": "Why?", "output": [{"answer": text(n)}]} for n in range(2)]
+    page, _ = page_and_table(tmp_path, run, "--gold", write_records("gold.jsonl", gold))
+    assert '<span class="partly">Rivers0 carry salt0 to the sea.</span><sup>1 in part</sup>' in page
+    assert "<cite>Sea0</cite> Rivers0 carry salt0 to the sea." in page
+    assert page.count('<span class="supported">') == 3
+    assert "support 3 of 4 sentences" in page
 
 
 def test_runs_stand_side_by_side_under_names_that_differ(
