@@ -7,6 +7,7 @@ RagRtError
 ├── EntailmentError   a model of entailment cannot be loaded, or does not say what entails
 ├── PromptTooLong     a prompt does not fit the generator's context
 ├── ServingError      the service cannot listen where it is told to
+├── UnsupportedAttention      (rag_rt.models.routed_attention: what routing has no form for)
 └── RoutingTransformerError   (rag_rt.models.routing_transformer.errors, with a tree of its own)
 """
 
