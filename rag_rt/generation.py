@@ -13,14 +13,12 @@ from rag_rt.batching import Batch, Writing
 from rag_rt.choosing import Chooser, Sampling
 from rag_rt.errors import GeneratorError, PromptTooLong
 from rag_rt.models.decoding import Decoder
-from rag_rt.models.routed_decoder import DecoderConfig, Precision, RoutedDecoder
+from rag_rt.models.routed_decoder import Precision, RoutedDecoder
 from rag_rt.models.starter import NAME, starter_generator
 from rag_rt.models.transformers_decoder import TransformersDecoder
 from rag_rt.prompting import Prompt
 from rag_rt.settings import Settings
 from retriever.loading import PICKLED_ONLY, weights_digest
-
-PRECISION: Precision = "int8"  # of weights in our own forward pass
 
 
 class Generation:
@@ -40,9 +38,11 @@ class Generation:
         read = 0
         try:
             while True:
-                for token in self._writing.tokens[read:]:
+                while read < len(
+                    self._writing.tokens
+                ):  # others of the batch may add some meanwhile
                     read += 1
-                    yield stream.step(self._tokenizer, token) or ""
+                    yield stream.step(self._tokenizer, self._writing.tokens[read - 1]) or ""
                 if self._writing.finish_reason is not None:
                     return
                 self._batch.advance()
@@ -83,12 +83,13 @@ class Generation:
 class Generator:
     """A causal language model with a chat template, loaded through transformers."""
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, precision: Precision | None = None) -> None:
         """Load a generator.
 
         Args:
             folder: a folder or a Hugging Face Hub id; weights in safetensors.
             name: what to call it.
+            precision: of the weights in our own forward pass; None chooses.
 
         Raises:
             GeneratorError: it cannot be loaded, or has no chat template.
@@ -108,8 +109,9 @@ class Generator:
                 f"the generator '{name}' has no chat template, so it cannot be instructed; "
                 "name an instruction-tuned model (RAG_RT_GENERATOR)"
             )
-        self._decoder = _decoder_of(model.train(False))
+        self._decoder = _decoder_of(model.train(False), precision)
         self._folder = folder
+        self.precision = self._decoder.precision
         self.parameters: int = model.num_parameters()
         self.context = self._decoder.context
         ends = model.generation_config.eos_token_id
@@ -124,8 +126,10 @@ class Generator:
             GeneratorError: it cannot be loaded.
         """
         if settings.generator == "starter":
-            return cls(str(starter_generator(settings.models_directory)), NAME)
-        return cls(settings.generator, settings.generator)
+            folder, name = str(starter_generator(settings.models_directory)), NAME
+        else:
+            folder = name = settings.generator
+        return cls(folder, name, None if settings.precision == "auto" else settings.precision)
 
     def weights_digest(self) -> str:
         """SHA-256 of the weights, which are loaded for it; a second for each gigabyte or so."""
@@ -168,7 +172,7 @@ class Generator:
         Raises:
             PromptTooLong: the prompt leaves no room for an answer in the context.
         """
-        ids = self._prompt_ids(prompt)
+        ids = self.prompt_ids(prompt)
         room = self.context - len(ids)
         if room < 1:
             raise PromptTooLong(
@@ -190,7 +194,8 @@ class Generator:
         no_repeat_ngram = sampling.no_repeat_ngram or prompt.no_repeat_ngram
         return replace(sampling, bias=bias, no_repeat_ngram=no_repeat_ngram)
 
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The tokens of a prompt, in the model's chat template."""
         messages = [
             {**message, "content": self._inert(message["content"])} for message in prompt.messages
         ]
@@ -213,7 +218,6 @@ def _model_of(folder: str) -> PreTrainedModel:
     return model
 
 
-def _decoder_of(model: PreTrainedModel) -> Decoder[Any]:
+def _decoder_of(model: PreTrainedModel, precision: Precision | None) -> Decoder[Any]:
     """Our own forward pass where it runs such models, else transformers'."""
-    sizes = DecoderConfig.of(model.config)
-    return TransformersDecoder(model) if sizes is None else RoutedDecoder(model, sizes, PRECISION)
+    return RoutedDecoder.of(model, precision) or TransformersDecoder(model)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from rag_rt.generation import Generator
 from rag_rt.models import starter
 from rag_rt.settings import Settings
 from retriever.building import build_index
@@ -32,6 +33,8 @@ def set_up(settings: Settings, say: Say, bar: Bar) -> None:
         if not starter.is_prepared(settings.models_directory):
             say(f"Preparing the weights of {starter.NAME} (once, about half a minute)")
             starter.prepare_starter_generator(settings.models_directory)
+        say("Loading it (the first time it is compiled for this processor, about half a minute)")
+        Generator.from_settings(settings)
         say(f"Generator ready: {starter.NAME}")
     if settings.index is None:
         say("Checking the index (built once, about a minute and a half on two cores)")

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
         default="starter",
         description="'starter', a folder, or a Hugging Face Hub id of a causal language model",
     )
+    precision: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
+        default="auto",
+        description="of the generator's weights while it writes; 'auto' takes 4 bits where the "
+        "weights had no more before, else 8; for models that only transformers runs, their own",
+    )
     prompt: Literal["auto", "rewrite", "passages"] = Field(
         default="auto", description="the prompt form; 'auto' chooses by the generator's size"
     )

@@ -29,6 +29,7 @@ class PipelineReader:
         return {
             "generator": self._answerer.generator.name,
             "weights": self._weights,
+            "precision": self._answerer.generator.precision,
             "prompt": type(self._answerer.form).__name__,
             "min_relevance": self._answerer.min_relevance,
             "max_tokens": self._max_tokens,

@@ -1,6 +1,7 @@
 """From features to a probability of support: a logistic model with its coefficients in a file.
 
-`support.json` was fitted by `benchmarks/train_support.py` (docs/grounding.md says on what).
+`support.json` was fitted by `benchmarks/grounding_support.py --write`; docs/grounding.md says on
+what.
 """
 
 import json
@@ -37,7 +38,7 @@ class LogisticModel:
         if found != NAMES:
             raise ValueError(
                 f"{path} holds coefficients of {', '.join(found)}; this version measures "
-                f"{', '.join(NAMES)}; fit it anew with benchmarks/train_support.py"
+                f"{', '.join(NAMES)}; fit it anew with benchmarks/grounding_support.py (--write)"
             )
         return cls(np.array(list(content["coefficients"].values())), content["intercept"])
 

@@ -47,6 +47,11 @@ class Decoder(Protocol[R]):
         ...
 
     @property
+    def precision(self) -> str:
+        """Of the weights, as "bfloat16" or "int4"; answers depend on it."""
+        ...
+
+    @property
     def exact(self) -> bool:
         """Whether `step` gives the same bits whatever else is in the call.
 

@@ -41,6 +41,7 @@ class TransformersDecoder:
             GeneratorError: the model keeps a running state, from which no token can be taken back.
         """
         self._model = model
+        self.precision = str(model.dtype).removeprefix("torch.")
         self.vocabulary: int = model.config.get_text_config().vocab_size
         self.context: int = model.config.get_text_config().max_position_embeddings
         kinds = {type(layer).__name__ for layer in self._cache().layers if not layer.is_croppable}

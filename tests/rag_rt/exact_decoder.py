@@ -33,6 +33,7 @@ class ExactDecoder:
     """
 
     exact = True
+    precision = "float64"
     vocabulary = SIZE
 
     def __init__(self, context: int = 1000, noise: float = 1.0) -> None:

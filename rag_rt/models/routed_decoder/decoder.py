@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, Self
 
 import numba
 import numpy as np
@@ -11,9 +12,10 @@ from transformers import PreTrainedModel
 
 from rag_rt.attention.routed_keys import Routing
 from rag_rt.models.routed_decoder import kernels
+from rag_rt.models.routed_decoder.clustering import cluster_blocks
 from rag_rt.models.routed_decoder.compiling import threads_at_most
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
-from rag_rt.models.routed_decoder.packing import Precision
+from rag_rt.models.routed_decoder.packing import Precision, were_four_bits
 from rag_rt.models.routed_decoder.reading import read_slice
 from rag_rt.models.routed_decoder.rows import CachedRow
 from rag_rt.models.routed_decoder.scratch import StepScratch, read_scratch
@@ -21,6 +23,8 @@ from rag_rt.models.routed_decoder.simd import LANES, TILE
 from rag_rt.models.routed_decoder.weights import load_weights
 
 _NEVER = 1 << 62
+# From here on a token is written faster by routed attention (benchmarks/decoder_speed.py).
+CROSSOVER = 3072
 
 
 class RoutedDecoder:
@@ -38,7 +42,9 @@ class RoutedDecoder:
         config: DecoderConfig,
         precision: Precision,
         routing: Routing | None = None,
-        dense_below: int = 0,
+        *,
+        written_dense_below: int = 0,
+        read_dense_below: int = 0,
     ) -> None:
         """Take over a model's weights.
 
@@ -47,7 +53,9 @@ class RoutedDecoder:
             config: its sizes, from `DecoderConfig.of`.
             precision: of the weights while writing. Prompts are read in float32 or bfloat16.
             routing: which keys are read; None reads all.
-            dense_below: positions before this one read all keys, where that is faster.
+            written_dense_below: tokens at positions before this one see all keys in `step`.
+            read_dense_below: the same in `read`. Where the two differ, a text that is read and the
+                same text written give different logits.
 
         Raises:
             ValueError: the routing does not cut the keys into tiles.
@@ -61,18 +69,60 @@ class RoutedDecoder:
                 f"multiples of it; found {routing}"
             )
         self.config = config
+        self.precision: str = precision
         self.vocabulary = config.vocabulary
         self.context = config.context
         self._weights = load_weights(model, config, precision)
         self._routing = routing
-        self._dense_below = dense_below if routing else _NEVER
+        self._written_dense_below = written_dense_below if routing else _NEVER
         # A budget for all keys chooses nothing.
-        self._first_routed = max(dense_below, routing.budget) if routing else _NEVER
+        self._read_dense_below = max(read_dense_below, routing.budget) if routing else _NEVER
         self._dtype = torch.float32 if precision == "float32" else torch.bfloat16
         self._kv = np.empty(0, np.float32 if precision == "float32" else np.uint16)
         self._group = (0,) * (config.heads // config.kv_heads)
         self._width = (0,) * (config.head_size // LANES)
         self._scratch = StepScratch(config)
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, precision: Precision | None = None) -> Self | None:
+        """A decoder for fast answers; None for models that we do not run.
+
+        Texts are read by dense attention, which is faster up to 8,192 tokens; tokens are written by
+        routed attention from where that is faster.
+
+        Args:
+            model: a causal language model of transformers.
+            precision: of the weights; None takes 4 bits where they had no more before, else 8.
+        """
+        config = DecoderConfig.of(model.config)
+        if config is None:
+            return None
+        if precision is None:
+            first: Any = model.get_decoder().layers[0]  # type: ignore[no-untyped-call]
+            precision = "int4" if were_four_bits(first.self_attn.q_proj.weight.detach()) else "int8"
+        made = cls(
+            model,
+            config,
+            precision,
+            Routing(),
+            written_dense_below=CROSSOVER,
+            read_dense_below=_NEVER,
+        )
+        made.warm_up()
+        return made
+
+    def warm_up(self) -> None:
+        """Compile all that is run, or find what was compiled before, so that no answer waits."""
+        row, size = self.open_row(LANES), self.config.head_size
+        self.read(row, [0])
+        self.step([(row, [0])])
+        self._read_routed(
+            row,
+            read_scratch(self.config, row, self._threads),
+            torch.zeros(1, self.config.heads, size),
+            0,
+        )
+        cluster_blocks(np.zeros((1, TILE, size), np.float32), np.zeros((1, TILE), np.int64), TILE)
 
     def open_row(self, capacity: int) -> CachedRow:
         """An empty row with room for `capacity` tokens."""
@@ -86,7 +136,7 @@ class RoutedDecoder:
             room = row.room_before_clustering
             piece, unread = unread[:room], unread[room:]
             routed = None
-            if row.length + len(piece) > self._first_routed:
+            if row.length + len(piece) > self._read_dense_below:
                 scratch = read_scratch(self.config, row, self._threads)
                 routed = partial(self._read_routed, row, scratch)
             hidden = read_slice(self._weights, self.config, row, piece, routed)
@@ -119,14 +169,14 @@ class RoutedDecoder:
         c = self.config
         return kernels.Shape(c.heads, c.kv_heads, c.inner, c.epsilon, self._threads)
 
-    def _selection(self) -> kernels.Selection:
+    def _selection(self, dense_below: int) -> kernels.Selection:
         routing = self._routing or Routing()
         return kernels.Selection(
             sink_tiles=routing.sinks // TILE,
             block_tiles=routing.block // TILE,
             budget_tiles=routing.budget // TILE,
             spread=routing.spread,
-            dense_below=self._dense_below,
+            dense_below=dense_below,
         )
 
     def _step(self, rows: Sequence[tuple[CachedRow, list[int]]]) -> Tensor:
@@ -148,7 +198,7 @@ class RoutedDecoder:
             self._group,
             self._width,
             self._shape(),
-            self._selection(),
+            self._selection(self._written_dense_below),
             x,
             scratch,
         )
@@ -168,7 +218,7 @@ class RoutedDecoder:
             self._group,
             self._width,
             self._shape(),
-            self._selection(),
+            self._selection(self._read_dense_below),
             _lanes([(row, [0])]),
             self._kv,
             *scratch,

@@ -24,6 +24,7 @@ from rag_rt.models.routed_decoder.simd import (
     exp_tile,
     float_tile,
     gate_tile,
+    quantise_group,
     quantised_tile,
     score_clusters,
     score_tiles,
@@ -75,7 +76,7 @@ class Lanes(NamedTuple):
     tiles: npt.NDArray[np.int64]  # (M,): tiles that the sequence has room for
     keys_at: npt.NDArray[np.int64]  # (M,)
     values_at: npt.NDArray[np.int64]
-    clusters_at: npt.NDArray[np.int64]  # mean and variance, float32 (L, KV, ⌈tiles/16⌉, 2 D, 16)
+    clusters_at: npt.NDArray[np.int64]  # mean and variance (L, KV, ⌈tiles/16⌉, 2 D, 16)
 
 
 class Selection(NamedTuple):
@@ -159,14 +160,6 @@ def _total(x: Floats, start: int, size: int) -> np.float32:
     return total
 
 
-@compiled(fast=True)
-def _largest_magnitude(x: Floats, start: int, size: int) -> np.float32:
-    largest = np.float32(0)
-    for i in range(start, start + size):
-        largest = max(largest, abs(x[i]))
-    return largest
-
-
 @compiled()
 def _normalise(
     hidden: Floats, weight: Floats, epsilon: float, x: Input, row: int, size: int
@@ -184,18 +177,13 @@ def _normalise(
 def _quantise(x: Input, row: int, size: int) -> None:
     """A row in 8 bits, with a scale for each 32 numbers."""
     groups = size // GROUP
-    for group in range(groups):
-        start = row * size + group * GROUP
-        largest = _largest_magnitude(x.floats, start, GROUP)
-        scale = largest / np.float32(127.0)
-        inverse = np.float32(0.0) if scale == 0 else np.float32(1.0) / scale
-        total = np.int32(0)
-        for i in range(start, start + GROUP):
-            level = np.int8(np.rint(x.floats[i] * inverse))
-            x.levels[i] = level
-            total += np.int32(level)
-        x.scale[row * groups + group] = scale
-        x.sum[row * groups + group] = total
+    for group in range(row * groups, (row + 1) * groups):
+        quantise_group(
+            x.floats.ctypes.data + 4 * group * GROUP,
+            x.levels.ctypes.data + group * GROUP,
+            x.scale.ctypes.data + 4 * group,
+            x.sum.ctypes.data + 4 * group,
+        )
 
 
 @compiled()
@@ -309,6 +297,22 @@ def _remember(
             store_float(kv, lanes.values_at[row] + (v_at + i) * kv.itemsize, y[v_start + i])
 
 
+@compiled(fast=True)
+def _smallest(x: Floats, start: int, size: int) -> np.float32:
+    smallest = -_FLOOR
+    for i in range(start, start + size):
+        smallest = min(smallest, x[i])
+    return smallest
+
+
+@compiled()
+def _count_above(x: Floats, start: int, size: int, bound: np.float32) -> int:
+    count = 0
+    for i in range(start, start + size):
+        count += x[i] > bound
+    return count
+
+
 @compiled()
 def _keep_best(
     scores: Floats,
@@ -321,26 +325,25 @@ def _keep_best(
     first: int,
 ) -> int:
     """Lists the `keep` tiles of the highest of `count` scores, in order; of equals the first."""
-    bits = scores.view(np.int32)
-    low, high = np.int64(-(2**31)), np.int64(2**31 - 1)
-    while low < high:  # the greatest key that at least `keep` scores reach
-        middle = (low + high + 1) >> 1
-        reached = 0
-        for i in range(start, start + count):
-            key = bits[i] ^ ((bits[i] >> 31) & np.int32(0x7FFFFFFF))
-            reached += key >= middle
-        if reached >= keep:
+    smallest, high = _smallest(scores, start, count), _largest(scores, start, count)
+    low = smallest - np.float32(0.5) * abs(smallest) - np.float32(1)
+    above = 0  # scores above `high`: at most `keep`; those above `low` are more
+    while above < keep:
+        middle = low + (high - low) * np.float32(0.5)
+        if (
+            middle <= low or middle >= high
+        ):  # only equal scores lie above `low` and not above `high`
+            break
+        reached = _count_above(scores, start, count, middle)
+        if reached > keep:
             low = middle
         else:
-            high = middle - 1
-    above = 0
-    for i in range(start, start + count):
-        above += (bits[i] ^ ((bits[i] >> 31) & np.int32(0x7FFFFFFF))) > low
+            high, above = middle, reached
     equals = keep - above
     for i in range(count):
-        key = bits[start + i] ^ ((bits[start + i] >> 31) & np.int32(0x7FFFFFFF))
-        if key > low or (key == low and equals > 0):
-            equals -= key == low
+        score = scores[start + i]
+        if score > high or (score > low and equals > 0):
+            equals -= score <= high
             listed[item, filled] = first + i
             filled += 1
     return filled
@@ -354,6 +357,7 @@ def _score_clusters(
     clusters: int,
     group: Tag,
     width: Tag,
+    kv: Array,
     scores: Floats,
     start: int,
     room: int,
@@ -367,8 +371,9 @@ def _score_clusters(
         score_clusters(
             group,
             width,
+            kv,
             asked.ctypes.data + 4 * asked_start,
-            clusters_at + 4 * first * size,
+            clusters_at + first * size * kv.itemsize,
             s_at + 4 * (room + first),
             room,
         )
@@ -389,6 +394,7 @@ def _list_tiles(
     group: Tag,
     width: Tag,
     selection: Selection,
+    kv: Array,
     asked: Floats,
     asked_start: int,
     scores: Floats,
@@ -415,7 +421,16 @@ def _list_tiles(
             asked[place] = number
             asked[place + size] = np.float32(selection.spread) * number * number
     _score_clusters(
-        asked, asked_start, clusters_at, clusters, group, width + width, scores, score_start, room
+        asked,
+        asked_start,
+        clusters_at,
+        clusters,
+        group,
+        width + width,
+        kv,
+        scores,
+        score_start,
+        room,
     )
     filled = selection.sink_tiles
     for tile in range(filled):
@@ -500,6 +515,7 @@ def _list_all(
     shape: Shape,
     selection: Selection,
     lanes: Lanes,
+    kv: Array,
     y: Floats,
     listed: Array,
     counts: Array,
@@ -518,11 +534,12 @@ def _list_all(
         counts[item] = _list_tiles(
             y,
             place,
-            lanes.clusters_at[row] + 4 * start,
+            lanes.clusters_at[row] + start * kv.itemsize,
             lanes.position[row],
             group,
             width,
             selection,
+            kv,
             asked,
             item * heads * 2 * size,
             scores.reshape(-1),
@@ -561,7 +578,7 @@ def _attend_all(
     largest: Floats,
     total: Floats,
 ) -> None:
-    """Attention of all lanes, in parts of 16 tiles; then the parts of each are joined."""
+    """Attention of all lanes, in parts of `PART` tiles, which `_join_parts` joins."""
     size, heads = LANES * len(width), len(group)
     span = heads * size
     for thread in numba.prange(shape.threads):
@@ -685,11 +702,12 @@ def read_routed(
             count = _list_tiles(
                 flat_q,
                 place,
-                lanes.clusters_at[0] + 4 * line * groups * LANES * 2 * size,
+                lanes.clusters_at[0] + line * groups * LANES * 2 * size * kv.itemsize,
                 start + row,
                 group,
                 width,
                 selection,
+                kv,
                 flat_asked,
                 thread * heads * 2 * size,
                 flat_scores,
@@ -779,6 +797,7 @@ def step(
             shape,
             selection,
             lanes,
+            kv,
             y,
             scratch.listed,
             scratch.counts,

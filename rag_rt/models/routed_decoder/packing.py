@@ -12,6 +12,7 @@ from rag_rt.models.routed_decoder.simd import GROUP, LANES
 
 Precision = Literal["float32", "bfloat16", "int8", "int4"]
 
+_BFLOAT16_STEP = 2.0**-7  # twice its relative rounding
 _TINY = torch.finfo(torch.bfloat16).tiny
 
 
@@ -29,15 +30,29 @@ def packed(layers: list[Tensor], biases: list[Tensor | None], precision: Precisi
     weights, scale, least = (torch.stack(column) for column in zip(*parts, strict=True))
     given = [pad(bias.float(), (0, -len(bias) % LANES)) for bias in biases if bias is not None]
     bias = torch.stack(given) if given else torch.empty(len(layers), 0)
-    return Linear(_array(weights), _array(scale), _array(least), bias.numpy())
+    return Linear(_array(weights), _array(scale), _array(least), _array(bias))
+
+
+def were_four_bits(weight: Tensor) -> bool:
+    """Whether weights (N, K) come from groups of 32 levels of 4 bits, as GGUF's Q4_1 holds them.
+
+    Then packing them in 4 bits again moves them by no more than bfloat16 rounds them.
+    """
+    if weight.shape[1] % GROUP:
+        return False
+    groups = weight.float().view(len(weight), -1, GROUP)
+    levels, scale, least = _rounded_4(groups)
+    error = levels * scale.float().unsqueeze(-1) + least.float().unsqueeze(-1) - groups
+    return bool(error.norm() < _BFLOAT16_STEP * groups.norm())
 
 
 def _array(numbers: Tensor) -> npt.NDArray[Any]:
-    """numpy has no bfloat16: its bits."""
-    bits: npt.NDArray[Any] = (
-        numbers.view(torch.uint16) if numbers.dtype == torch.bfloat16 else numbers
-    ).numpy()
-    return bits
+    """A copy; bfloat16, which numpy has not, as its bits.
+
+    numpy asks for huge pages, which torch does not: a step is a seventh faster (docs/LOG.md).
+    """
+    bits = numbers.view(torch.uint16) if numbers.dtype == torch.bfloat16 else numbers
+    return bits.numpy().copy()
 
 
 def _packed_layer(weight: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor]:

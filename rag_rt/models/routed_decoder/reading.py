@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.rows import CachedRow
 from rag_rt.models.routed_decoder.weights import Layer, LoadedWeights
 
-_QUERY_BLOCK = 128  # queries that share a product: their scores with 8,192 keys fill 6 MB
 Attention = Callable[[Tensor, int], Tensor]
 
 
@@ -38,13 +37,14 @@ def read_slice(
     start, stop = row.length, row.length + len(ids)
     angles = weights.packed.cosines[start:stop], weights.packed.sines[start:stop]
     cosines, sines = (torch.from_numpy(angle).unsqueeze(1) for angle in angles)  # (T, 1, D/2)
+    hidden = _hidden_keys(len(ids), stop, x.dtype) if routed is None else None
     for number, layer in enumerate(weights.layers):
         h = rms_norm(x, x.shape[-1:], layer.attention_norm, config.epsilon)
         q, k, v = _heads(linear(h, layer.qkv, layer.qkv_bias), config)
         q = _turned(q, cosines, sines) * config.head_size**-0.5
         row.write(number, _turned(k, cosines, sines).to(x.dtype), v)
         if routed is None:
-            attended = _dense(q.to(x.dtype), row, number, stop, config)
+            attended = _dense(q.to(x.dtype), row, number, stop, hidden)
         else:
             attended = routed(q, number).to(x.dtype)
         if number == config.layers - 1:  # of the last layer no more than the last token is needed
@@ -75,21 +75,22 @@ def _fed_forward(h: Tensor, layer: Layer) -> Tensor:
     return linear(silu(gate) * up, layer.down, layer.down_bias)
 
 
-def _dense(q: Tensor, row: CachedRow, layer: int, stop: int, config: DecoderConfig) -> Tensor:
+def _hidden_keys(count: int, stop: int, dtype: torch.dtype) -> Tensor | None:
+    """What hides later keys in scores (T, S); None where a text begins: all are its own."""
+    if count == stop:
+        return None
+    return torch.full((count, stop), -torch.inf, dtype=dtype).triu(stop - count + 1)
+
+
+def _dense(q: Tensor, row: CachedRow, layer: int, stop: int, hidden: Tensor | None) -> Tensor:
     """Causal attention of scaled queries (T, heads, D), the last before `stop`: (T, heads · D)."""
-    keys = row.natural_keys(layer, stop)  # (KV, S, D)
-    values = row.values[layer, :, :stop]  # (KV, S, D)
-    first = stop - len(q)
-    grouped = q.view(len(q), config.kv_heads, -1, config.head_size).permute(1, 2, 0, 3)
-    out = torch.empty_like(grouped)  # (KV, G, T, D)
-    for begin in range(0, len(q), _QUERY_BLOCK):
-        asking = grouped[:, :, begin : begin + _QUERY_BLOCK]
-        count = asking.shape[2]
-        seen = first + begin + count
-        later = torch.full((count, count), -torch.inf, dtype=q.dtype).triu(1)
-        for head in range(config.kv_heads):
-            scores = asking[head].reshape(-1, config.head_size) @ keys[head, :seen].T
-            scores.view(-1, count, seen)[..., seen - count :] += later
-            found = scores.softmax(-1) @ values[head, :seen]
-            out[head, :, begin : begin + count] = found.view(-1, count, config.head_size)
-    return out.permute(2, 0, 1, 3).flatten(1)
+    found = scaled_dot_product_attention(
+        q.transpose(0, 1).unsqueeze(0),
+        row.natural_keys(layer, stop).unsqueeze(0),
+        row.values[layer, :, :stop].unsqueeze(0),
+        attn_mask=hidden,
+        is_causal=hidden is None,
+        scale=1.0,
+        enable_gqa=True,
+    )
+    return found[0].transpose(0, 1).flatten(1)

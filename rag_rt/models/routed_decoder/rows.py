@@ -1,5 +1,6 @@
 """The keys and values of one sequence, in tiles that the kernels read."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class CachedRow:
     Attributes:
         keys: (L, KV, S/4, D/4, 4 keys, 4 of D), after rotary embedding.
         values: (L, KV, S, D).
-        clusters: mean and variance of the clusters, float32 (L, KV, ⌈S/64⌉, 2 D, 16); cluster c is
+        clusters: mean and variance of the clusters (L, KV, ⌈S/64⌉, 2 D, 16); cluster c is
             tile c after those of the sinks.
         length: tokens held.
     """
@@ -34,9 +35,9 @@ class CachedRow:
         tiles, groups = self.capacity // TILE, -(-self.capacity // (TILE * LANES))
         heads = (config.layers, config.kv_heads)
         # Zeros, since what is masked is multiplied by 0, which does not mend a NaN.
-        self.keys = torch.zeros(*heads, tiles, config.head_size // TILE, TILE, TILE, dtype=dtype)
-        self.values = torch.zeros(*heads, self.capacity, config.head_size, dtype=dtype)
-        self.clusters = torch.zeros(*heads, groups, 2 * config.head_size, LANES)
+        self.keys = _zeros(dtype, *heads, tiles, config.head_size // TILE, TILE, TILE)
+        self.values = _zeros(dtype, *heads, self.capacity, config.head_size)
+        self.clusters = _zeros(dtype, *heads, groups, 2 * config.head_size, LANES)
 
     @property
     def room_before_clustering(self) -> int:
@@ -49,7 +50,7 @@ class CachedRow:
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Put keys and values (T, KV, D) of the next T positions into a layer."""
         positions = torch.arange(self.length, self.length + len(keys))
-        tiled = keys.unflatten(-1, (-1, TILE))  # (T, KV, D/4, 4)
+        tiled = keys.reshape(*keys.shape[:2], -1, TILE)  # (T, KV, D/4, 4)
         self.keys[layer].permute(1, 3, 0, 2, 4)[positions // TILE, positions % TILE] = tiled
         self.values[layer].transpose(0, 1)[positions] = values
 
@@ -89,14 +90,13 @@ class CachedRow:
         self._reorder(start, stop, order)
         self._order.append(order)
         members = keys.gather(2, order.unsqueeze(-1).expand_as(keys))
-        variance, mean = torch.var_mean(
-            members.unflatten(2, (-1, routing.cluster)), dim=3, correction=0
-        )
+        clusters = members.view(*keys.shape[:2], -1, routing.cluster, keys.shape[-1])
+        variance, mean = torch.var_mean(clusters, dim=3, correction=0)  # (L, KV, C, D)
         first = (start - routing.sinks) // TILE
         numbers = torch.arange(first, first + mean.shape[2])
-        self.clusters.permute(2, 4, 0, 1, 3)[numbers // LANES, numbers % LANES] = torch.cat(
-            [mean, variance], -1
-        ).permute(2, 0, 1, 3)
+        self.clusters.permute(2, 4, 0, 1, 3)[numbers // LANES, numbers % LANES] = (
+            torch.cat([mean, variance], -1).to(self.clusters.dtype).permute(2, 0, 1, 3)
+        )
         self._clustered += 1
 
     def _block_keys(self, start: int, stop: int) -> Tensor:
@@ -108,6 +108,12 @@ class CachedRow:
         """Place i of a block takes what place order[i] held: order (L, KV, B)."""
         keys, values = self._block_keys(start, stop), self.values[:, :, start:stop]
         index = order.unsqueeze(-1).expand_as(keys)
-        tiles = keys.gather(2, index).unflatten(2, (-1, TILE)).unflatten(4, (-1, TILE))
+        tiles = keys.gather(2, index).view(*keys.shape[:2], -1, TILE, keys.shape[-1] // TILE, TILE)
         self.keys[:, :, start // TILE : stop // TILE] = tiles.transpose(3, 4)
         values[:] = values.gather(2, index)
+
+
+def _zeros(dtype: torch.dtype, *shape: int) -> Tensor:
+    """Zeros in memory of numpy's, which asks for huge pages."""
+    bits = np.float32 if dtype == torch.float32 else np.uint16
+    return torch.from_numpy(np.zeros(shape, bits)).view(dtype)

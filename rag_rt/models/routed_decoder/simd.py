@@ -239,19 +239,26 @@ def quantised_tile(
 
 @intrinsic
 def score_clusters(
-    typing: Any, tag: Any, width: Any, q_at: Any, clusters_at: Any, s_at: Any, stride: Any
+    typing: Any,
+    tag: Any,
+    width: Any,
+    clusters: Any,
+    q_at: Any,
+    clusters_at: Any,
+    s_at: Any,
+    stride: Any,
 ) -> Any:
     """Scores of G queries (G, E) with 16 clusters (E, 16), written to s (G, stride) from its start.
 
-    G is the length of `tag`, E 16 times that of `width`; all float32.
+    G is the length of `tag`, E 16 times that of `width`.
     """
-    heads, size = tag.count, LANES * width.count
+    heads, size, dtype = tag.count, LANES * width.count, clusters.dtype
 
     def code(context: Any, b: _Builder, signature: Any, arguments: Any) -> _Value:
-        _, _, q_at, clusters_at, s_at, stride = arguments
+        _, _, _, q_at, clusters_at, s_at, stride = arguments
         sums = [_constant(0.0)] * heads
         for d in range(size):
-            cluster = _load(b, clusters_at, 4 * d * LANES, _F32X, 4)
+            cluster = _load_floats(b, dtype, clusters_at, d * LANES * _bytes_of(dtype))
             for head in range(heads):
                 q = _splat(b, _load(b, q_at, 4 * (head * size + d), _F32, 4))
                 sums[head] = _fma(b, cluster, q, sums[head])
@@ -259,7 +266,7 @@ def score_clusters(
             _store(b, total, s_at, _scaled(b, stride, 4 * head))
         return context.get_dummy_value()
 
-    return types.void(tag, width, *[types.int64] * 4), code
+    return types.void(tag, width, clusters, *[types.int64] * 4), code
 
 
 def _folded(b: _Builder, first: _Value, second: _Value) -> _Value:
@@ -398,6 +405,35 @@ def exp_tile(typing: Any, x_at: Any, shift: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float32), code
+
+
+@intrinsic
+def quantise_group(typing: Any, x_at: Any, levels_at: Any, scale_at: Any, sum_at: Any) -> Any:
+    """32 float32 x become int8 levels, with their scale (float32) and sum (int32)."""
+
+    def code(context: Any, b: _Builder, signature: Any, arguments: Any) -> _Value:
+        x_at, levels_at, scale_at, sum_at = arguments
+        halves = [_load(b, x_at, at, _F32X, 4) for at in (0, 4 * LANES)]
+        sizes = [_call(b, "llvm.fabs.v16f32", _F32X, (half,)) for half in halves]
+        both = _call(b, "llvm.maxnum.v16f32", _F32X, sizes)
+        largest = _call(b, "llvm.vector.reduce.fmax.v16f32", _F32, (both,))
+        scale = b.fmul(largest, ir.Constant(_F32, 1 / 127))
+        empty = b.fcmp_ordered("==", scale, ir.Constant(_F32, 0.0))
+        inverse = b.fdiv(ir.Constant(_F32, 1.0), scale)
+        inverse = _splat(b, b.select(empty, ir.Constant(_F32, 0.0), inverse))
+        total = ir.Constant(_I32X, [0] * LANES)
+        for number, half in enumerate(halves):
+            nearest = _call(b, "llvm.rint.v16f32", _F32X, (b.fmul(half, inverse),))
+            levels = b.fptosi(nearest, _I32X)
+            total = b.add(total, levels)
+            narrow = b.trunc(levels, ir.VectorType(_I8, LANES))
+            b.store(narrow, _at(b, levels_at, number * LANES, narrow.type), align=1)
+        whole = _call(b, "llvm.vector.reduce.add.v16i32", _I32, (total,))
+        _store(b, scale, scale_at, 0)
+        _store(b, whole, sum_at, 0)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), code
 
 
 @intrinsic

@@ -12,7 +12,7 @@ from rag_rt.models.routed_decoder import DecoderConfig, Precision, RoutedDecoder
 from tests.tiny_models import randomize
 
 VOCABULARY = 101  # no multiple of a vector
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 96,
     "intermediate_size": 96,
@@ -49,7 +49,8 @@ CONFIGS: dict[str, Any] = {
 @cache
 def model(name: str = "llama", attention: str = "sdpa") -> Any:
     config = CONFIGS[name]()
-    made: Any = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    auto: Any = AutoModelForCausalLM
+    made = auto.from_config(config, attn_implementation=attention)
     randomize(made, std=0.3)
     for parameter in made.parameters():
         if parameter.dim() == 1:

@@ -150,7 +150,7 @@ def test_positions_below_the_crossover_are_dense() -> None:
     made = model("llama")
     config = DecoderConfig.of(made.config)
     assert config is not None
-    crossing = RoutedDecoder(made, config, "float32", SMALL_ROUTING, dense_below=200)
+    crossing = RoutedDecoder(made, config, "float32", SMALL_ROUTING, written_dense_below=200)
     found, expected = stepped(crossing, ids, [3], read=190), reference("llama", ids)[190:]
     torch.testing.assert_close(found[:10], expected[:10], atol=1e-4, rtol=0)
     assert (found[10:] - expected[10:]).abs().max() > 1e-2
