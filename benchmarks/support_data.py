@@ -119,6 +119,8 @@ def _rows(
 class NoModel:
     """Stands where no probability is asked for: the model is about to be fitted."""
 
+    name = "none"
+
     def probabilities(self, *_: object) -> Scores:
         """Never asked for."""
         raise AssertionError("features alone are asked for")

@@ -31,6 +31,7 @@ class PipelineReader:
             "weights": self._weights,
             "precision": self._answerer.generator.precision,
             "prompt": type(self._answerer.form).__name__,
+            "entailment": self._answerer.entailment.name,
             "min_relevance": self._answerer.min_relevance,
             "max_tokens": self._max_tokens,
             "seed": self._seed,

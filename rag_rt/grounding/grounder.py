@@ -38,6 +38,11 @@ class Assessed:
 class Entailment(Protocol):
     """What gives claims their probability of support."""
 
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+        ...
+
     def probabilities(self, claims: Sequence[Assessed]) -> Floats:
         """One probability for each claim."""
         ...
@@ -45,6 +50,8 @@ class Entailment(Protocol):
 
 class Alignment:
     """The default: the logistic model over how words and vectors of claim and passages meet."""
+
+    name = "starter"
 
     def __init__(self, model: LogisticModel | None = None) -> None:
         self._model = model or LogisticModel.load()

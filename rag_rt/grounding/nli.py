@@ -35,6 +35,7 @@ class NliModel:
             EntailmentError: there is no such model, its weights are not safetensors, or none or
                 several of its labels mean entailment.
         """
+        self.name = name
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name)
             self._model = AutoModelForSequenceClassification.from_pretrained(

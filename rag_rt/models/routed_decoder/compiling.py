@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import torch
 from numba.core import config as untyped_config
 from platformdirs import user_cache_path
 
@@ -31,9 +32,20 @@ def _cache_directory() -> str | None:
 _CACHE = _cache_directory()
 
 
-def threads_at_most() -> int:
-    """The most threads that compiled code can use."""
-    return int(config.NUMBA_NUM_THREADS)
+def use_threads(count: int) -> None:
+    """Let compiled code run on so many threads.
+
+    Numba starts its threads at its first call, and resets torch's number then: they share OpenMP.
+    """
+    before = torch.get_num_threads()
+    numba.set_num_threads(count)
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
+def threads() -> int:
+    """How many threads compiled code shall run on: as many as torch, or all that numba has."""
+    return min(torch.get_num_threads(), int(config.NUMBA_NUM_THREADS))
 
 
 def compiled(*, parallel: bool = False, fast: bool = False) -> Callable[[Function], Function]:

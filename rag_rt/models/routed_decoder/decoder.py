@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 from rag_rt.attention.routed_keys import Routing
 from rag_rt.models.routed_decoder import kernels
 from rag_rt.models.routed_decoder.clustering import cluster_blocks
-from rag_rt.models.routed_decoder.compiling import threads_at_most
+from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.packing import Precision, were_four_bits
 from rag_rt.models.routed_decoder.reading import read_slice
@@ -163,7 +162,7 @@ class RoutedDecoder:
 
     @property
     def _threads(self) -> int:
-        return min(torch.get_num_threads(), threads_at_most())
+        return threads()
 
     def _shape(self) -> kernels.Shape:
         c = self.config
@@ -188,7 +187,7 @@ class RoutedDecoder:
         x, scratch = self._scratch.for_step(
             len(ids), max(row.capacity for row, _ in rows), self._threads
         )
-        numba.set_num_threads(self._threads)
+        use_threads(self._threads)
         kernels.step(
             hidden,
             logits.numpy(),
@@ -209,7 +208,7 @@ class RoutedDecoder:
     ) -> Tensor:
         queries = q.flatten(1).contiguous().numpy()
         out = torch.empty(queries.shape)
-        numba.set_num_threads(self._threads)
+        use_threads(self._threads)
         kernels.read_routed(
             queries,
             out.numpy(),
@@ -229,6 +228,7 @@ class RoutedDecoder:
         """Logits (V,) of a hidden state (H,), by the kernel that writing uses too."""
         logits = torch.empty(1, -(-self.vocabulary // LANES) * LANES)
         x, _ = self._scratch.for_step(1, LANES, self._threads)
+        use_threads(self._threads)
         kernels.head(hidden.float().numpy(), logits.numpy(), self._weights.packed, self._shape(), x)
         return logits[0, : self.vocabulary]
 

@@ -36,6 +36,7 @@ Tag = tuple[int, ...]  # a number that the compiler knows: the tuple's length
 Array = npt.NDArray[Any]
 
 PART = 64  # tiles that one work item of attention reads: 256 keys
+_SCORE_PARTS = 4  # of the clusters of a head, scored by different threads
 _ONE, _FOUR = (0,), (0, 0, 0, 0)
 _FLOOR = np.float32(-1e30)
 
@@ -350,11 +351,42 @@ def _keep_best(
 
 
 @compiled()
+def _clusters_to_score(position: int, selection: Selection) -> int:
+    """How many clusters a query at a position chooses among; 0 if it reads every key."""
+    last = position // TILE
+    block = max(0, last - selection.sink_tiles) // selection.block_tiles
+    clusters = block * selection.block_tiles
+    own = last + 1 - selection.sink_tiles - clusters
+    read = selection.budget_tiles - selection.sink_tiles - own
+    return 0 if position < selection.dense_below or clusters <= read else clusters
+
+
+@compiled()
+def _ask(
+    q: Floats,
+    q_start: int,
+    heads: int,
+    size: int,
+    selection: Selection,
+    asked: Floats,
+    asked_start: int,
+) -> None:
+    """What clusters are scored with: of each query (G, D) its numbers and their squares."""
+    for head in range(heads):
+        for i in range(size):
+            number = q[q_start + head * size + i]
+            place = asked_start + head * 2 * size + i
+            asked[place] = number
+            asked[place + size] = np.float32(selection.spread) * number * number
+
+
+@compiled()
 def _score_clusters(
     asked: Floats,
     asked_start: int,
     clusters_at: int,
-    clusters: int,
+    begin: int,
+    end: int,
     group: Tag,
     width: Tag,
     kv: Array,
@@ -362,82 +394,51 @@ def _score_clusters(
     start: int,
     room: int,
 ) -> None:
-    """Scores of clusters for a KV head, from `start` on: how near they come to some head's best.
-
-    Each head's own scores are written after, `room` apart.
-    """
-    size, s_at = LANES * len(width), scores.ctypes.data + 4 * start
-    for first in range(0, clusters, LANES):
+    """Scores of clusters for each head (G, room), from `start` + `room` on; 16 at a time."""
+    size = 2 * LANES * len(width)
+    for first in range(begin, end, LANES):
         score_clusters(
             group,
-            width,
+            width + width,
             kv,
             asked.ctypes.data + 4 * asked_start,
             clusters_at + first * size * kv.itemsize,
-            s_at + 4 * (room + first),
+            scores.ctypes.data + 4 * (start + room + first),
             room,
         )
-    for head in range(len(group)):
+
+
+@compiled()
+def _list_tiles(
+    position: int,
+    heads: int,
+    selection: Selection,
+    scores: Floats,
+    start: int,
+    room: int,
+    listed: Array,
+    item: int,
+) -> int:
+    """Lists the tiles that the queries of one KV head read; returns their number.
+
+    A cluster is worth how near it comes to the best of some head, by the heads' scores.
+    """
+    last, clusters = position // TILE, _clusters_to_score(position, selection)
+    if clusters == 0:
+        for tile in range(last + 1):
+            listed[item, tile] = tile
+        return last + 1
+    for head in range(heads):
         place = start + (head + 1) * room
         largest = _largest(scores, place, clusters)
         for i in range(clusters):
             found = scores[place + i] - largest
             scores[start + i] = max(scores[start + i], found) if head else found
-
-
-@compiled()
-def _list_tiles(
-    q: Floats,
-    q_start: int,
-    clusters_at: int,
-    position: int,
-    group: Tag,
-    width: Tag,
-    selection: Selection,
-    kv: Array,
-    asked: Floats,
-    asked_start: int,
-    scores: Floats,
-    score_start: int,
-    room: int,
-    listed: Array,
-    item: int,
-) -> int:
-    """Lists the tiles that the queries q (G, D) of one KV head read; returns their number."""
-    last = position // TILE
-    block = max(0, last - selection.sink_tiles) // selection.block_tiles
-    own = selection.sink_tiles + block * selection.block_tiles
-    clusters = own - selection.sink_tiles
-    read = selection.budget_tiles - selection.sink_tiles - (last + 1 - own)
-    if position < selection.dense_below or clusters <= read:
-        for tile in range(last + 1):
-            listed[item, tile] = tile
-        return last + 1
-    size = LANES * len(width)
-    for head in range(len(group)):
-        for i in range(size):
-            number = q[q_start + head * size + i]
-            place = asked_start + head * 2 * size + i
-            asked[place] = number
-            asked[place + size] = np.float32(selection.spread) * number * number
-    _score_clusters(
-        asked,
-        asked_start,
-        clusters_at,
-        clusters,
-        group,
-        width + width,
-        kv,
-        scores,
-        score_start,
-        room,
-    )
-    filled = selection.sink_tiles
+    own, filled = selection.sink_tiles + clusters, selection.sink_tiles
     for tile in range(filled):
         listed[item, tile] = tile
-    filled = _keep_best(
-        scores, score_start, clusters, read, listed, item, filled, selection.sink_tiles
-    )
+    read = selection.budget_tiles - selection.sink_tiles - (last + 1 - own)
+    filled = _keep_best(scores, start, clusters, read, listed, item, filled, selection.sink_tiles)
     for tile in range(own, last + 1):
         listed[item, filled] = tile
         filled += 1
@@ -504,47 +505,84 @@ def _attend(
         add_values(group, width, kv, s_at + 4 * i, room, v_at, tiles_at + i, y_at)
 
 
+@compiled()
+def _ask_all(
+    row: int,
+    n: int,
+    width: Tag,
+    shape: Shape,
+    selection: Selection,
+    y: Floats,
+    scratch: Scratch,
+) -> None:
+    """Prepares a lane's queries for choosing clusters and for reading keys."""
+    size, heads = LANES * len(width), shape.heads // shape.kv_heads
+    for head in range(shape.kv_heads):
+        place, item = row * n + head * heads * size, row * shape.kv_heads + head
+        _spread(y, place, heads * size, scratch.spread, item * heads * size * TILE)
+        _ask(y, place, heads, size, selection, scratch.asked, item * heads * 2 * size)
+
+
 # Parallel loops write to arrays that are arguments: numba drops writes to members of a tuple.
 @compiled(parallel=True)
-def _list_all(
+def _score_all(
     layer: int,
     rows: int,
-    n: int,
     group: Tag,
     width: Tag,
     shape: Shape,
     selection: Selection,
     lanes: Lanes,
     kv: Array,
-    y: Floats,
-    listed: Array,
-    counts: Array,
     asked: Floats,
     scores: Floats,
-    spread: Floats,
 ) -> None:
-    """Lists what every lane reads with each of its KV heads, and spreads its queries."""
-    size, heads = LANES * len(width), len(group)
-    for item in numba.prange(rows * shape.kv_heads):
+    """Scores the clusters for all lanes and heads, in parts that keep all threads busy."""
+    span = len(group) * 2 * LANES * len(width)
+    for part in numba.prange(rows * shape.kv_heads * _SCORE_PARTS):
+        item = part // _SCORE_PARTS
         row, head = item // shape.kv_heads, item % shape.kv_heads
-        place = row * n + head * heads * size
-        _spread(y, place, heads * size, spread, item * heads * size * TILE)
-        groups = (lanes.tiles[row] + LANES - 1) // LANES
-        start = (layer * shape.kv_heads + head) * groups * LANES * 2 * size
-        counts[item] = _list_tiles(
-            y,
-            place,
-            lanes.clusters_at[row] + start * kv.itemsize,
-            lanes.position[row],
+        clusters = _clusters_to_score(lanes.position[row], selection)
+        sixteens = (clusters + LANES - 1) // LANES
+        begin = sixteens * (part % _SCORE_PARTS) // _SCORE_PARTS * LANES
+        end = sixteens * (part % _SCORE_PARTS + 1) // _SCORE_PARTS * LANES
+        room = (lanes.tiles[row] + LANES - 1) // LANES * LANES
+        start = (layer * shape.kv_heads + head) * room * 2 * LANES * len(width) * kv.itemsize
+        _score_clusters(
+            asked,
+            item * span,
+            lanes.clusters_at[row] + start,
+            begin,
+            end,
             group,
             width,
-            selection,
             kv,
-            asked,
-            item * heads * 2 * size,
             scores.reshape(-1),
             item * scores.shape[1],
-            groups * LANES,
+            room,
+        )
+
+
+@compiled(parallel=True)
+def _list_all(
+    rows: int,
+    shape: Shape,
+    selection: Selection,
+    lanes: Lanes,
+    listed: Array,
+    counts: Array,
+    scores: Floats,
+) -> None:
+    """Lists what every lane reads with each of its KV heads."""
+    for item in numba.prange(rows * shape.kv_heads):
+        row = item // shape.kv_heads
+        counts[item] = _list_tiles(
+            lanes.position[row],
+            shape.heads // shape.kv_heads,
+            selection,
+            scores.reshape(-1),
+            item * scores.shape[1],
+            (lanes.tiles[row] + LANES - 1) // LANES * LANES,
             listed,
             item,
         )
@@ -690,7 +728,7 @@ def read_routed(
     size, heads = LANES * len(width), len(group)
     span, tiles = heads * size, lanes.tiles[0]
     n = shape.kv_heads * span
-    groups = (tiles + LANES - 1) // LANES
+    room = (tiles + LANES - 1) // LANES * LANES
     flat_q, flat_y, flat_scores = q.reshape(-1), y.reshape(-1), scores.reshape(-1)
     flat_asked, flat_spread = asked.reshape(-1), spread.reshape(-1)
     items = q.shape[0] * shape.kv_heads
@@ -699,20 +737,29 @@ def read_routed(
             head, row = item // q.shape[0], item % q.shape[0]
             place = row * n + head * span
             line = layer * shape.kv_heads + head
+            clusters = _clusters_to_score(start + row, selection)
+            if clusters:
+                _ask(flat_q, place, heads, size, selection, flat_asked, thread * 2 * span)
+                _score_clusters(
+                    flat_asked,
+                    thread * 2 * span,
+                    lanes.clusters_at[0] + line * room * 2 * size * kv.itemsize,
+                    0,
+                    clusters,
+                    group,
+                    width,
+                    kv,
+                    flat_scores,
+                    thread * scores.shape[1],
+                    room,
+                )
             count = _list_tiles(
-                flat_q,
-                place,
-                lanes.clusters_at[0] + line * groups * LANES * 2 * size * kv.itemsize,
                 start + row,
-                group,
-                width,
+                heads,
                 selection,
-                kv,
-                flat_asked,
-                thread * heads * 2 * size,
                 flat_scores,
                 thread * scores.shape[1],
-                groups * LANES,
+                room,
                 listed,
                 thread,
             )
@@ -788,22 +835,28 @@ def step(
         _linear(weights.qkv, layer, x, y, rows, size, n_qkv, threads)
         for row in range(rows):
             _remember(y, row, n_qkv, layer, width, shape, weights, lanes, kv)
-        _list_all(
+        for row in range(rows):
+            _ask_all(row, n_qkv, width, shape, selection, y, scratch)
+        _score_all(
             layer,
             rows,
-            n_qkv,
             group,
             width,
             shape,
             selection,
             lanes,
             kv,
-            y,
-            scratch.listed,
-            scratch.counts,
             scratch.asked,
             scratch.cluster_scores,
-            scratch.spread,
+        )
+        _list_all(
+            rows,
+            shape,
+            selection,
+            lanes,
+            scratch.listed,
+            scratch.counts,
+            scratch.cluster_scores,
         )
         items = _cut_into_items(rows, shape, scratch)
         _attend_all(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from rag_rt.attention.routed_keys import Routing
 from rag_rt.models.routed_decoder.clustering import cluster_blocks
+from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.simd import LANES, TILE
 
@@ -86,6 +87,7 @@ class CachedRow:
         start, stop = self._span(self._clustered)
         keys = self._block_keys(start, stop).float()  # (L, KV, B, D)
         order = torch.empty(keys.shape[:3], dtype=torch.int64)
+        use_threads(threads())
         cluster_blocks(keys.flatten(0, 1).numpy(), order.flatten(0, 1).numpy(), routing.cluster)
         self._reorder(start, stop, order)
         self._order.append(order)

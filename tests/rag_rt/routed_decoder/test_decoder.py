@@ -150,7 +150,9 @@ def test_positions_below_the_crossover_are_dense() -> None:
     made = model("llama")
     config = DecoderConfig.of(made.config)
     assert config is not None
-    crossing = RoutedDecoder(made, config, "float32", SMALL_ROUTING, written_dense_below=200)
+    crossing = RoutedDecoder(
+        made, config, "float32", SMALL_ROUTING, written_dense_below=200, read_dense_below=200
+    )
     found, expected = stepped(crossing, ids, [3], read=190), reference("llama", ids)[190:]
     torch.testing.assert_close(found[:10], expected[:10], atol=1e-4, rtol=0)
     assert (found[10:] - expected[10:]).abs().max() > 1e-2
@@ -197,3 +199,18 @@ print(simd.has_byte_products(), *y.round(3))
         found.append(run.stdout.split())
     assert found[0][0] == "False"
     assert found[0][1:] == found[1][1:]
+
+
+def test_compiled_code_leaves_torch_its_threads() -> None:
+    program = """
+import torch
+torch.set_num_threads(1)
+from tests.rag_rt.routed_decoder.models import decoder
+made = decoder()
+row = made.open_row(8)
+made.read(row, [1, 2])
+made.step([(row, [3])])
+print(torch.get_num_threads())
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.split() == ["1"], run.stderr
