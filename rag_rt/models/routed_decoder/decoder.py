@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rag_rt.attention.routed_keys import Routing
-from rag_rt.models.routed_decoder import kernels
+from rag_rt.models.routed_decoder import attending, kernels, layout
 from rag_rt.models.routed_decoder.clustering import cluster_blocks
 from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
@@ -164,13 +164,13 @@ class RoutedDecoder:
     def _threads(self) -> int:
         return threads()
 
-    def _shape(self) -> kernels.Shape:
+    def _shape(self) -> layout.Shape:
         c = self.config
-        return kernels.Shape(c.heads, c.kv_heads, c.inner, c.epsilon, self._threads)
+        return layout.Shape(c.heads, c.kv_heads, c.inner, c.epsilon, self._threads)
 
-    def _selection(self, dense_below: int) -> kernels.Selection:
+    def _selection(self, dense_below: int) -> layout.Selection:
         routing = self._routing or Routing()
-        return kernels.Selection(
+        return layout.Selection(
             sink_tiles=routing.sinks // TILE,
             block_tiles=routing.block // TILE,
             budget_tiles=routing.budget // TILE,
@@ -204,12 +204,12 @@ class RoutedDecoder:
         return logits[:, : self.vocabulary]
 
     def _read_routed(
-        self, row: CachedRow, scratch: kernels.ReadScratch, q: Tensor, layer: int
+        self, row: CachedRow, scratch: layout.ReadScratch, q: Tensor, layer: int
     ) -> Tensor:
         queries = q.flatten(1).contiguous().numpy()
         out = torch.empty(queries.shape)
         use_threads(self._threads)
-        kernels.read_routed(
+        attending.read_routed(
             queries,
             out.numpy(),
             row.length,
@@ -233,14 +233,14 @@ class RoutedDecoder:
         return logits[0, : self.vocabulary]
 
 
-def _lanes(rows: Sequence[tuple[CachedRow, Sequence[int]]]) -> kernels.Lanes:
+def _lanes(rows: Sequence[tuple[CachedRow, Sequence[int]]]) -> layout.Lanes:
     counts = [len(ids) for _, ids in rows]
 
     def spread(numbers: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.repeat(np.array(numbers, dtype=np.int64), counts)
 
     offsets = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
-    return kernels.Lanes(
+    return layout.Lanes(
         position=spread([row.length for row, _ in rows]) + offsets,
         tiles=spread([row.capacity // TILE for row, _ in rows]),
         keys_at=spread([row.keys.data_ptr() for row, _ in rows]),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rag_rt.models.routed_decoder.kernels import Linear
+from rag_rt.models.routed_decoder.layout import Linear
 from rag_rt.models.routed_decoder.simd import GROUP, LANES
 
 Precision = Literal["float32", "bfloat16", "int8", "int4"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
-from rag_rt.models.routed_decoder.kernels import Weights
+from rag_rt.models.routed_decoder.layout import Weights
 from rag_rt.models.routed_decoder.packing import Precision, packed
 
 

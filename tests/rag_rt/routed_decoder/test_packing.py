@@ -6,23 +6,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_rt.models.routed_decoder import Precision, kernels
+from rag_rt.models.routed_decoder import Precision, layout, products
 from rag_rt.models.routed_decoder.packing import packed
 
 
-def unpacked(linear: kernels.Linear, outputs: int, inputs: int) -> torch.Tensor:
+def unpacked(linear: layout.Linear, outputs: int, inputs: int) -> torch.Tensor:
     """Weights (N, K), as products with unit vectors."""
     padded = -(-outputs // 16) * 16
-    x = kernels.Input(
+    x = layout.Input(
         floats=np.eye(inputs, dtype=np.float32).reshape(-1),
         levels=np.zeros(inputs * inputs, np.int8),
         scale=np.zeros(inputs * inputs // 32, np.float32),
         sum=np.zeros(inputs * inputs // 32, np.int32),
     )
     for row in range(inputs):
-        kernels._quantise(x, row, inputs)
+        products.quantise(x, row, inputs)
     y = np.zeros(inputs * padded, np.float32)
-    kernels._linear(linear, 0, x, y, inputs, inputs, padded, 2)
+    products.linear(linear, 0, x, y, inputs, inputs, padded, 2)
     return torch.from_numpy(y).view(inputs, padded)[:, :outputs].T
 
 
