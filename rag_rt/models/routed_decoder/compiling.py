@@ -1,6 +1,7 @@
 """Numba's compiler with types that mypy understands, and a cache that knows all our sources."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -26,7 +27,7 @@ def _cache_directory() -> str | None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    return str(directory)
+    return str(directory) if os.access(directory, os.W_OK) else None
 
 
 _CACHE = _cache_directory()
