@@ -25,6 +25,8 @@ class Status(StrEnum):
     ANSWERED = "answered"
     NOT_FOUND = "not_found"
     """Nothing in the corpus is about the question; the text says so."""
+    UNANSWERED = "unanswered"
+    """Passages about the question were found, but they do not answer it; the text says so."""
 
 
 class FinishReason(StrEnum):
@@ -64,7 +66,8 @@ class Sentence:
     """A sentence of the answer; evidence is empty exactly when it is unsupported.
 
     `claims` are its parts where it says several things, else empty. `probability` is None for
-    answers that were recorded before there was one.
+    answers that were recorded before there was one. A `quotation` is, word for word, the quote of
+    its first evidence.
     """
 
     start: int
@@ -73,6 +76,7 @@ class Sentence:
     evidence: tuple[Evidence, ...]
     probability: float | None = None
     claims: tuple[Claim, ...] = ()
+    quotation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A question and its options, checked before any work is done."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from rag_rt.errors import InvalidRequest
 from retriever.passages import MAX_PASSAGES
@@ -9,6 +10,17 @@ MAX_QUESTION = 2000  # characters; the longest of 3,900 ELI5 questions has 300
 MAX_TOKENS = 1024
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed takes
+
+
+class Mode(StrEnum):
+    """How an answer comes about."""
+
+    GROUNDED = "grounded"
+    """Written from picked sentences; what they do not support is written again, or quoted."""
+    FREE = "free"
+    """Written in one pass; support is told and nothing withheld."""
+    EXTRACTIVE = "extractive"
+    """The picked sentences themselves, word for word."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,7 @@ class Request:
         top_p: sample among the likeliest tokens that together have this probability.
         repetition_penalty: above 1 makes tokens of the answer less likely to come again.
         seed: makes sampling reproducible.
+        mode: how the answer comes about.
 
     Raises:
         InvalidRequest: a value is out of bounds; its `field` names which.
@@ -35,6 +48,7 @@ class Request:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int | None = None
+    mode: Mode = Mode.GROUNDED
 
     def __post_init__(self) -> None:
         _check_question(self.question)
