@@ -19,6 +19,7 @@ _WORD_NUMBERS = {
     )
 }
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
+_LETTERS = re.compile(r"[^\W_]+")  # "Em's" holds "Em"
 _MID_SENTENCE_NAME = re.compile(
     r"""(?:
         (?<=[^\W_][,;:)]\s) | (?<=[^\W_]\s)    # a word of the same sentence goes before it
@@ -90,7 +91,7 @@ def missing_names(claim: str, evidence: str) -> frozenset[str]:
     wanted = names(claim)
     if not wanted:
         return wanted
-    held = {word.lower()[:_SHARED_BEGINNING] for word in _WORD.findall(evidence)}
+    held = {word.lower()[:_SHARED_BEGINNING] for word in _LETTERS.findall(evidence)}
     return frozenset(name for name in wanted if name.lower()[:_SHARED_BEGINNING] not in held)
 
 

@@ -75,7 +75,8 @@ class Grounder:
         """The support of the sentence `answer[start:end]`; nothing behind it is looked at.
 
         Where it makes several claims, each has its own; one that is less than supported makes the
-        sentence partly supported at most. An unsupported sentence carries no evidence.
+        sentence partly supported at most. An unsupported sentence carries no evidence. A sentence
+        that is, character for character, one of a passage is a quotation of it.
         """
         assessed = self.assess(answer, start, end)
         if not assessed:
@@ -85,7 +86,10 @@ class Grounder:
         support = whole.support
         if support is Support.SUPPORTED and any(p.support is not support for p in parts):
             support = Support.PARTLY
-        return Sentence(start, end, support, whole.evidence, whole.probability, tuple(parts))
+        quotation = [e.quote for e in whole.evidence[:1]] == [answer[start:end]]
+        return Sentence(
+            start, end, support, whole.evidence, whole.probability, tuple(parts), quotation
+        )
 
     def assess(self, answer: str, start: int, end: int) -> list[Assessed]:
         """The whole sentence, then its claims where there are several; empty without words."""

@@ -24,7 +24,8 @@ class Chosen:
 def choose(claim: str, vector: Vectors, passages: ReadPassages) -> Chosen:
     """The sentence of the best score, and those that hold further words of the claim.
 
-    A score is the mean of the cosine and the share of the claim's content words, in [0, 1].
+    A score is the mean of the cosine and the share of the claim's content words, in [0, 1]; that
+    of a verbatim copy is 1, so a copy always comes first.
 
     Args:
         claim: the words of the answer.
@@ -35,8 +36,9 @@ def choose(claim: str, vector: Vectors, passages: ReadPassages) -> Chosen:
     cosines = np.clip(passages.pool.vectors @ vector, 0, 1)  # (S,)
     shared = [words & held for held in passages.sentence_words]
     recall = np.array([len(found) / max(1, len(words)) for found in shared])
-    scores = (cosines + recall) / 2
-    chosen = [int(scores.argmax())]
+    copies = np.array([sentence.text == claim for sentence in passages.pool.sentences])
+    scores = np.where(copies, 1.0, (cosines + recall) / 2)
+    chosen = [int((scores + copies).argmax())]  # other punctuation or order may score 1 as well
     covered = shared[chosen[0]]
     while len(chosen) < _MOST:
         gains = np.array([len(found - covered) for found in shared])

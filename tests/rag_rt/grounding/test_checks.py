@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag_rt.grounding.checks import mismatches, names, spelled_numbers
@@ -33,10 +33,10 @@ def test_a_negation_elsewhere_denies_nothing() -> None:
     assert not mismatches("The sea is salty.", QUOTE, "Lakes are not salty.").negated
 
 
+@example("On Em’s debut and Bo's.")
 @given(st.text(max_size=200))
 def test_a_text_holds_all_that_it_says(text: str) -> None:
-    assert not mismatches(text, text, text).numbers
-    assert not mismatches(text, text, text).names
+    assert not mismatches(text, text, text)
 
 
 def test_a_name_is_no_first_word_unless_another_name_follows() -> None:

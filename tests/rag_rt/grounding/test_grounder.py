@@ -87,6 +87,33 @@ def test_a_sentence_with_an_unsupported_claim_is_supported_in_part_at_most(
     assert sentence.support is not Support.SUPPORTED
 
 
+@given(st.data())
+def test_a_verbatim_copy_is_a_quotation_of_its_sentence_and_nothing_else_is(
+    pool: EvidencePool, grounder: Grounder, data: st.DataObject
+) -> None:
+    copied = data.draw(st.sampled_from([sentence.text for sentence in pool.sentences]))
+    before = data.draw(st.sampled_from(["", "Wine is old. "]))
+    sentence = grounder.ground(before + copied, len(before), len(before + copied))
+    assert sentence.quotation
+    assert sentence.support is Support.SUPPORTED
+    assert sentence.evidence[0].quote == copied
+    place = data.draw(st.integers(0, len(copied) - 1))
+    changed = copied[:place] + data.draw(st.sampled_from("x, ")) + copied[place:]
+    assert not ground(grounder, changed).quotation
+
+
+def test_a_copy_is_quoted_from_where_it_stands_among_sentences_of_the_same_words(
+    encoder: Encoder,
+) -> None:
+    others = ["salty is the Sea!", "The sea is salty", "THE SEA IS SALTY.", "The sea is salty!"]
+    hits = [make_hit(text, title=f"{n}", rank=n) for n, text in enumerate(others, 1)]
+    hits.append(make_hit("The sea is salty.", title="copied", rank=9))
+    grounder = Grounder(EvidencePool.gather("", hits, encoder), encoder)
+    sentence = ground(grounder, "The sea is salty.")
+    assert sentence.quotation
+    assert sentence.evidence[0].passage_id == hits[-1].passage.id
+
+
 words = st.sampled_from(f"{SEA} {WINE} {MARS} not 1878 Napoleon, while and because".split())
 answers = st.text(max_size=80) | st.lists(words, min_size=1, max_size=30).map(" ".join)
 
