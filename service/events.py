@@ -1,26 +1,46 @@
-"""The pipeline's events as server-sent events."""
+"""What a client is told of an answer: the pipeline's events, and its place in the line."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from rag_rt.answerer import Event, Finished, Grounded, Retrieved, Wrote
+from rag_rt import events
+from rag_rt.events import Finished, Grounded, Retrieved, Wrote
 
-_to_json = TypeAdapter(dict[str, Any]).dump_json
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The answer waits until `ahead` others have begun."""
+
+    ahead: int
 
 
-def server_sent_event(event: Event) -> dict[str, str]:
-    """The name and the JSON data of an event, as sse-starlette takes them."""
-    name: str
-    data: dict[str, Any]
+Event = Queued | events.Event
+
+_TYPES = {"retrieval": Retrieved, "token": Wrote, "sentence": Grounded, "done": Finished}
+_NAMES = {Queued: "queued", **{kind: name for name, kind in _TYPES.items()}}
+_PARSERS: dict[str, TypeAdapter[Any]] = {n: TypeAdapter(kind) for n, kind in _TYPES.items()}
+
+
+def name_of(event: Event) -> str:
+    """What an event is called, between the processes and to clients."""
+    return _NAMES[type(event)]
+
+
+def parsed(name: str, data: object) -> events.Event | None:
+    """The pipeline's event of this name from JSON values; None where no event is called so."""
+    parser = _PARSERS.get(name)
+    event: events.Event | None = parser.validate_python(data) if parser else None
+    return event
+
+
+def data_of(event: Event) -> dict[str, Any]:
+    """What a client is told of an event, as JSON values."""
     match event:
-        case Retrieved(hits):
-            name, data = "retrieval", {"hits": [asdict(hit) for hit in hits]}
-        case Wrote(text):
-            name, data = "token", {"text": text}
         case Grounded(index, sentence):
-            name, data = "sentence", {"index": index, **asdict(sentence)}
+            return {"index": index, **asdict(sentence)}
         case Finished(answer):
-            name, data = "done", asdict(answer)
-    return {"event": name, "data": _to_json(data).decode()}
+            return asdict(answer)
+        case _:
+            return asdict(event)

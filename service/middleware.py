@@ -1,7 +1,18 @@
 """What holds for every request and reply."""
 
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+from starlette.datastructures import Headers as HeadersOf
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logs import request_id
+from service.metrics import Metrics
 
 MAX_BODY = 64 * 1024  # bytes; the longest question takes a third of it with every character escaped
 HEADERS = {
@@ -10,10 +21,16 @@ HEADERS = {
         b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         b"img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
+    b"cross-origin-opener-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
 _API_PAGES = ("/docs", "/redoc")  # FastAPI's own, which fetch their scripts from elsewhere
+_QUIET = {"/livez", "/readyz", "/healthz", "/metrics"}  # asked every few seconds by machines
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
+logger = logging.getLogger(__name__)
 
 
 class BodyLimit:
@@ -38,7 +55,7 @@ class BodyLimit:
 
 
 class Headers:
-    """Adds `HEADERS` to every reply but the API's own pages."""
+    """Adds those of `HEADERS` that a reply lacks, except to the API's own pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -48,8 +65,67 @@ class Headers:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *HEADERS.items()]
+                given = {name for name, _ in message.get("headers", [])}
+                added = [item for item in HEADERS.items() if item[0] not in given]
+                message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
         is_page = scope["type"] == "http" and not scope["path"].startswith(_API_PAGES)
         await self._app(scope, receive, send_with_headers if is_page else send)
+
+
+class Observed:
+    """Gives every request an id, a line in the log, a count, and a reply if all else failed."""
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, failed: Callable[[Exception], Response]
+    ) -> None:
+        """Watch an application.
+
+        Args:
+            app: the application.
+            metrics: count its replies.
+            failed: the reply to an exception that nobody handled; logs it.
+        """
+        self._app = app
+        self._metrics = metrics
+        self._failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = HeadersOf(scope=scope).get("x-request-id", "")
+        identifier = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id.set(identifier)
+        begun, status = time.perf_counter(), 499  # nobody was told anything: the client had gone
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                header = (b"x-request-id", identifier.encode())
+                message["headers"] = [*message.get("headers", []), header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            reply = self._failed(error)
+            if status == 499:
+                await reply(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status, time.perf_counter() - begun)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self._metrics.replies.labels(route, status).inc()
+        level = logging.DEBUG if route in _QUIET else logging.INFO
+        facts = {
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 4),
+        }
+        logger.log(level, "replied", extra=facts)

@@ -1,43 +1,88 @@
-"""Starting the server: take the port, load everything, then listen."""
+"""Starting and stopping the server: it listens at once and loads behind that."""
 
-import logging
 import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import uvicorn
+from sse_starlette.sse import AppStatus
 
-from rag_rt.answerer import Answerer
 from rag_rt.errors import ServingError
 from rag_rt.settings import Settings
-from rag_rt.terminal import say, waiting
 from service.app import create_app
+from service.connections import Connection
+from service.logs import log_as_json
+from service.scheduling import Scheduler
+from service.settings import ServiceSettings, load_service_settings
+from service.supervising import COMMAND, Worker
 
-GRACE = 5  # seconds that running answers have to end in when the server is stopped
+_LAST_WORDS = 2  # seconds in which the ends of answers are sent after the grace time
 
 
-def run(settings: Settings, host: str, port: int) -> None:
+class Server(uvicorn.Server):
+    """uvicorn's server, which goes on listening while the last answers end."""
+
+    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, grace_s: float) -> None:
+        super().__init__(config)
+        self._scheduler = scheduler
+        self._grace_s = grace_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new questions, let answers end, then stop as uvicorn does."""
+        await self._scheduler.drain(self._grace_s)
+        await super().shutdown(sockets)
+
+
+def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMAND) -> None:
     """Serve until stopped by SIGINT or SIGTERM.
 
+    Args:
+        settings: what the worker loads.
+        host: where to listen.
+        port: 0 takes a free one.
+        command: starts the worker.
+
     Raises:
-        ServingError: the address cannot be listened on.
-        RetrieverError, RagRtError: something that answering takes is missing or damaged.
+        SettingsError: a variable does not hold what it must.
+        ServingError: the address cannot be listened on, or what answering takes cannot be loaded
+            at the start.
     """
-    with _bound(host, port) as listener:
-        with waiting("Loading the models"):
-            answerer = Answerer.from_settings(settings)
-        passages = len(answerer.retriever.index.passages)
-        say(f"Answering from {passages:,} passages with {answerer.generator.name}")
-        say(f"Serving on http://{host}:{listener.getsockname()[1]} (Ctrl-C stops)")
+    service = load_service_settings()
+    log_as_json(service.log_level)
+    # sse-starlette would cut streams that have time to end.
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
+    with _bound(host, port, service) as listener:
+        worker = Worker(settings, service, command)
+        app = create_app(worker, service)
         config = uvicorn.Config(
-            create_app(answerer),
-            log_level=logging.WARNING,
+            app,
+            http=partial(Connection, service),  # type: ignore[arg-type]  # a class, given less
+            log_config=None,
+            access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACE,
+            timeout_graceful_shutdown=_LAST_WORDS,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = Server(config, app.state.scheduler, service.grace_s)
+        first_failure: list[str] = []
+
+        def failed() -> None:
+            if not worker.was_ready:  # nothing that a second try would mend
+                first_failure.append(worker.failure or "")
+                server.should_exit = True
+
+        worker.on_failure = failed
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        with suppress(OSError):  # where the log is on a disk that is full, answers still are given
+            print(f"Serving on {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        server.run(sockets=[listener])
+    if first_failure:
+        raise ServingError(first_failure[0])
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that holds the address but does not listen yet: who connects early is refused."""
+def _bound(host: str, port: int, settings: ServiceSettings) -> socket.socket:
+    """A socket that holds the address but does not listen yet."""
     listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -45,6 +90,7 @@ def _bound(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _end_half_open_connections(listener, settings.patience_s)
         listener.bind(address)
     except OSError as error:
         if listener is not None:
@@ -53,3 +99,12 @@ def _bound(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error.strerror}; choose another --port or --host"
         ) from error
     return listener
+
+
+def _end_half_open_connections(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel end connections whose client is silent for so long: they inherit this."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # not on macOS
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            listener.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds / 3)))

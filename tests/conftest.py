@@ -82,11 +82,11 @@ def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
             _, errors = process.communicate()
             raise AssertionError(f"the server ended while starting: {errors.decode()}")
         try:
-            httpx.get(f"{url}/healthz").raise_for_status()
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
         except httpx.TransportError:
-            time.sleep(0.1)
-        else:
-            return
+            pass
+        time.sleep(0.1)
     raise AssertionError("the server was not ready within a minute")
 
 

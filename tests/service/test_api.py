@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.answering import MAX_WAITING
+from rag_rt.answerer import Answerer
+from rag_rt.requests import Request
+from service.settings import ServiceSettings
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_other_refusals_have_the_same_shape(
 
 
 def test_health_says_what_is_served(client: httpx.Client) -> None:
-    health = client.get("/healthz").json()
+    health = client.get("/readyz").json()
     assert health["status"] == "ok"
     assert health["index"]["pages"] == 10_033
 
@@ -165,14 +167,41 @@ def test_a_client_that_leaves_frees_its_place(client: httpx.Client, server_url: 
 def test_questions_beyond_the_line_are_turned_away_and_the_others_answered(
     server_url: str,
 ) -> None:
+    settings = ServiceSettings()
+    taken = settings.running + settings.waiting
+
     def ask(_: int) -> httpx.Response:
-        body = {"question": "What is gold?", "max_tokens": 8, "k": 1}
+        body = {"question": "What is gold?", "max_tokens": 8, "k": 1, "repetition_penalty": 1.1}
         return httpx.post(f"{server_url}/answer", json=body, timeout=120)
 
-    with ThreadPoolExecutor(MAX_WAITING + 12) as clients:
-        replies = list(clients.map(ask, range(MAX_WAITING + 12)))
-    turned_away = [reply for reply in replies if reply.status_code == 503]
+    with ThreadPoolExecutor(taken + 12) as clients:
+        replies = list(clients.map(ask, range(taken + 12)))
+    turned_away = [reply for reply in replies if reply.status_code == 429]
     assert turned_away
-    assert all(reply.headers["retry-after"] == "30" for reply in turned_away)
-    assert {reply.json()["error"]["code"] for reply in turned_away} == {"busy"}
-    assert len({r.json()["text"] for r in replies if r.status_code == 200}) == 1
+    assert all(int(reply.headers["retry-after"]) >= 1 for reply in turned_away)
+    assert {reply.json()["error"]["code"] for reply in turned_away} == {"overloaded"}
+    answered = [reply.json()["text"] for reply in replies if reply.status_code == 200]
+    assert len(answered) + len(turned_away) == len(replies)
+    assert len(set(answered)) == 1
+
+
+def test_answers_written_together_are_those_written_alone(
+    server_url: str, answerer: Answerer
+) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"question": "Why is the ocean salty?", "max_tokens": 40},
+        {"question": "How do vaccines work?", "max_tokens": 40, "temperature": 0.9, "seed": 5},
+        {"question": "What is gold?", "max_tokens": 40, "temperature": 1.0, "seed": 6},
+        {"question": "What is a cell?", "max_tokens": 40, "temperature": 0.8, "seed": 7, "k": 4},
+    ]
+
+    def ask(body: dict[str, Any]) -> Any:
+        return httpx.post(f"{server_url}/answer", json=body, timeout=120).json()
+
+    with ThreadPoolExecutor(len(bodies)) as clients:
+        together = list(clients.map(ask, bodies))
+    for body, answer in zip(bodies, together, strict=True):
+        alone = answerer.answer(Request(**body))
+        assert answer["text"] == alone.text
+        labels = [sentence["support"] for sentence in answer["sentences"]]
+        assert labels == [sentence.support for sentence in alone.sentences]
