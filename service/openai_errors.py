@@ -58,9 +58,14 @@ async def failure(http: Request, error: Exception) -> JSONResponse:
     """
     if isinstance(error, ChatRefused):
         return JSONResponse(OpenAIErrorReply(error=error.error).model_dump(), error.status)
-    reply = await _said(http, error)
+    return in_openai_shape(await _said(http, error))
+
+
+def in_openai_shape(reply: Response) -> JSONResponse:
+    """A reply whose body is an `ErrorReply`, in OpenAI's shape; 422 becomes 400."""
     status = 400 if reply.status_code == 422 else reply.status_code
-    body = OpenAIErrorReply(error=_translated(status, json.loads(bytes(reply.body))["error"]))
+    error = json.loads(bytes(reply.body))["error"]
+    body = OpenAIErrorReply(error=_translated(status, error))
     headers = {
         name: value
         for name, value in reply.headers.items()
