@@ -25,11 +25,14 @@ from service.errors import (
     told_to_clients,
 )
 from service.events import Event, Queued, data_of, name_of
+from service.keys import ApiKeys, Keys, describe_keys
 from service.leaving import unless_gone
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Headers, Observed
+from service.openai import openai_router
 from service.scheduling import Scheduler
 from service.schemas import Alive, AnswerRequest, ErrorReply, Health
+from service.searching import search_router
 from service.settings import ServiceSettings
 from service.streaming import EventStream, server_sent
 from service.supervising import Worker
@@ -66,8 +69,14 @@ _EVENTS = {
 }
 
 
-def create_app(worker: Worker, settings: ServiceSettings) -> FastAPI:
-    """The application; it starts the worker when it starts, and ends it when it ends."""
+def create_app(worker: Worker, settings: ServiceSettings, keys: Keys | None = None) -> FastAPI:
+    """The application; it starts the worker when it starts, and ends it when it ends.
+
+    Args:
+        worker: what answers.
+        settings: how many, how long, and the like.
+        keys: who may ask; None: anybody.
+    """
     metrics = Metrics()
     scheduler = Scheduler(worker, settings, metrics)
 
@@ -89,9 +98,22 @@ def create_app(worker: Worker, settings: ServiceSettings) -> FastAPI:
     app.state.scheduler = scheduler
     _add_answers(app, scheduler, settings)
     _add_states(app, scheduler, worker, metrics)
+    app.include_router(search_router(scheduler.call))
+    app.include_router(openai_router(scheduler, heartbeat_s=settings.heartbeat_s))
     _add_page(app)
     handle_errors(app)
+    _add_middleware(app, settings, metrics, keys)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: ServiceSettings, metrics: Metrics, keys: Keys | None
+) -> None:
+    """From the innermost to the outermost."""
     app.add_middleware(BodyLimit)
+    if keys is not None:
+        app.add_middleware(ApiKeys, keys=keys)
+        describe_keys(app)
     app.add_middleware(
         Observed, metrics=metrics, failed=lambda error: reply_to(told_to_clients(error))
     )
@@ -104,7 +126,6 @@ def create_app(worker: Worker, settings: ServiceSettings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Retry-After", "X-Request-Id"],
         )
-    return app
 
 
 def _add_answers(app: FastAPI, scheduler: Scheduler, settings: ServiceSettings) -> None:

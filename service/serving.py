@@ -13,6 +13,7 @@ from rag_rt.errors import ServingError
 from rag_rt.settings import Settings
 from service.app import create_app
 from service.connections import Connection
+from service.keys import load_keys
 from service.logs import log_as_json
 from service.scheduling import Scheduler
 from service.settings import ServiceSettings, load_service_settings
@@ -49,13 +50,13 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
         ServingError: the address cannot be listened on, or what answering takes cannot be loaded
             at the start.
     """
-    service = load_service_settings()
+    service, keys = load_service_settings(), load_keys()
     log_as_json(service.log_level)
     # sse-starlette would cut streams that have time to end.
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     with _bound(host, port, service) as listener:
         worker = Worker(settings, service, command)
-        app = create_app(worker, service)
+        app = create_app(worker, service, keys)
         config = uvicorn.Config(
             app,
             http=partial(Connection, service),  # type: ignore[arg-type]  # a class, given less
