@@ -10,7 +10,7 @@ from eval.run_kilt import app as eval_app
 from rag_rt.failures import exit_codes
 from rag_rt.ground_command import ground
 from rag_rt.model_commands import convert, generate
-from rag_rt.requests import Request
+from rag_rt.requests import Mode, Request
 from rag_rt.settings import load_settings
 
 app = typer.Typer(
@@ -57,20 +57,35 @@ def answer(
         float, typer.Option(help="Above 1: tokens of the answer come again less easily.")
     ] = Request.repetition_penalty,
     seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = Request.seed,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="grounded: no sentence without support, unless the passages give none; "
+            "free: as the model writes; extractive: sentences of the passages, word for word."
+        ),
+    ] = Request.mode,
     as_json: AsJson = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown with footnotes.")
+    ] = False,
 ) -> None:
     """Answer a question in one cited paragraph.
 
     Example: rag-rt answer "Why is the ocean salty?"
     """
-    request = Request(question, k, max_tokens, temperature, top_p, repetition_penalty, seed)
+    if as_json and as_markdown:
+        raise typer.BadParameter("choose one of --json and --markdown")
+    request = Request(question, k, max_tokens, temperature, top_p, repetition_penalty, seed, mode)
     from rag_rt.answerer import Answerer
+    from rag_rt.markdown import answer_as_markdown
     from rag_rt.terminal import answer_as_json, print_answer, waiting
 
     with waiting("Loading the models"):
         answerer = Answerer.from_settings(load_settings())
     if as_json:
         typer.echo(answer_as_json(answerer.answer(request)))
+    elif as_markdown:
+        typer.echo(answer_as_markdown(answerer.answer(request)), nl=False)
     else:
         print_answer(answerer.stream(request))
 

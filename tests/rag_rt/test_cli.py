@@ -18,6 +18,7 @@ def test_an_answer_is_printed_with_citations_and_sources() -> None:
     assert "[1]" in paragraph
     assert sources.startswith("Sources\n  [1] ")
     assert "https://en.wikipedia.org/wiki/" in sources
+    assert "\n      “" in sources  # the words themselves
 
 
 def test_json_is_one_object_with_both_ends_of_every_citation() -> None:
@@ -32,6 +33,17 @@ def test_json_is_one_object_with_both_ends_of_every_citation() -> None:
             assert passages[e["passage_id"]][e["start"] : e["end"]] == e["quote"]
 
 
+def test_markdown_is_the_paragraph_with_a_footnote_for_each_quote_and_nothing_else() -> None:
+    run = run_rag_rt("answer", "How do vaccines work?", "--mode", "extractive", "--markdown")
+    assert run.returncode == 0
+    assert run.stderr == ""
+    heading, paragraph, *footnotes = run.stdout.rstrip("\n").split("\n\n")
+    assert heading == "# How do vaccines work?"
+    assert all(f"[^{n}]" in paragraph for n, _ in enumerate(footnotes, start=1))
+    assert footnotes[0].startswith("[^1]: [")
+    assert all("](https://en.wikipedia.org/wiki/" in footnote for footnote in footnotes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -43,6 +55,8 @@ def test_json_is_one_object_with_both_ends_of_every_citation() -> None:
         (["Why?", "--temperature", "-1"], "temperature is -1.0"),
         (["Why?", "--top-p", "nan"], "top_p is nan"),
         (["Why?", "--max-tokens", "many"], "max-tokens"),
+        (["Why?", "--mode", "poetic"], "'poetic' is not one of"),
+        (["Why?", "--json", "--markdown"], "choose one of --json and --markdown"),
         ([], "question"),
     ],
 )
