@@ -5,8 +5,9 @@ nothing else.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from rag_rt.words import content_words, numbers, stems
 
@@ -32,6 +33,7 @@ _NEGATIONS = frozenset("not never neither nor cannot".split())
 _REACH = 1  # content words after a negation that it is taken to deny
 _SAME_STATEMENT = 0.6  # share of a claim's words from which a quote says, or denies, the same
 _COMPANY = 2  # content words on each side that tell whether two texts speak of the same
+_LONGEST_NAME = 3  # words in the place of which others may stand
 _SHARED_BEGINNING = 4  # letters; "German" is in evidence that says "Germany"
 
 
@@ -57,11 +59,11 @@ def mismatches(claim: str, evidence: str, quote: str) -> Mismatches:
     Args:
         claim: the words of the answer.
         evidence: where its numbers and names may stand: the quotes, their neighbours and titles.
-        quote: the one that is nearest to the claim; its negations count.
+        quote: the one that is nearest to the claim; its negations count, as do its names.
     """
     return Mismatches(
         _missing_numbers(claim, evidence, quote),
-        missing_names(claim, evidence),
+        missing_names(claim, evidence) | replaced_names(claim, quote),
         _denied_by_one(claim, quote),
     )
 
@@ -91,8 +93,40 @@ def missing_names(claim: str, evidence: str) -> frozenset[str]:
     wanted = names(claim)
     if not wanted:
         return wanted
-    held = {word.lower()[:_SHARED_BEGINNING] for word in _LETTERS.findall(evidence)}
-    return frozenset(name for name in wanted if name.lower()[:_SHARED_BEGINNING] not in held)
+    held = _beginnings(_LETTERS.findall(evidence))
+    return frozenset(name for name in wanted if not _beginnings([name]) & held)
+
+
+def replaced_names(claim: str, quote: str) -> frozenset[str]:
+    """The names of the claim that stand where the quote, said otherwise alike, has other names.
+
+    "Gaul beat Carthage" holds no name that "Rome beat Carthage, then Gaul" lacks; this asks who did
+    what. Names that change places with each other are passed over: in a list that says the same.
+    """
+    mine, theirs = names(claim), names(quote)
+    if not mine or not theirs:
+        return frozenset()
+    said, quoted = _LETTERS.findall(claim), _LETTERS.findall(quote)
+    matcher = SequenceMatcher(
+        None, [word.lower() for word in said], [word.lower() for word in quoted], autojunk=False
+    )
+    found: set[str] = set()
+    for change, a, b, c, d in matcher.get_opcodes():
+        if change == "replace" and max(b - a, d - c) <= _LONGEST_NAME:
+            here, there = mine & {*said[a:b]}, theirs & {*quoted[c:d]}
+            if there and not _same_name(said[a:b], quoted[c:d]):
+                found |= here
+    return frozenset(found)
+
+
+def _same_name(one: list[str], other: list[str]) -> bool:
+    """Whether two runs of words share a beginning, or one is the other's initials."""
+    initials = {"".join(word[0] for word in words) for words in (one, other)}
+    return bool(_beginnings(one) & _beginnings(other) or initials & {*one, *other})
+
+
+def _beginnings(words: Iterable[str]) -> set[str]:
+    return {word.lower()[:_SHARED_BEGINNING] for word in words}
 
 
 def _denied_by_one(claim: str, quote: str) -> frozenset[str]:

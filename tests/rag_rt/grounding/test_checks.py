@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rag_rt.grounding.checks import mismatches, names, spelled_numbers
+from rag_rt.grounding.checks import mismatches, names, replaced_names, spelled_numbers
 
 QUOTE = "In 1912 the Titanic sank with 1,500 people; it did not carry enough boats for three days."
 
@@ -52,3 +52,22 @@ def test_a_name_is_no_first_word_unless_another_name_follows() -> None:
 
 def test_spelled_numbers_equal_digits() -> None:
     assert spelled_numbers("Twelve apostles, 3,000 sheep") == {"12", "3000"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "quote", "replaced"),
+    [
+        ("By 146 Carthage beat Rome.", "By 146 Rome beat Carthage and Gaul.", set()),
+        ("By 146 Gaul beat Carthage.", "By 146 Rome beat Carthage and Gaul.", {"Gaul"}),
+        ("It is in New Delhi, near Agra.", "It is in Old Cairo, near Agra.", {"New", "Delhi"}),
+        ("It lies in France, Italy and Spain.", "It lies in Italy, Spain and France.", set()),
+        ("It is of the European Union.", "It is of the EU.", set()),
+        ("It speaks of German law.", "It speaks of Germany's law.", set()),
+        ("Later Caesar crossed the river.", "Later he crossed the river.", set()),
+        ("Later the general crossed it.", "Later Caesar crossed it.", set()),
+    ],
+)
+def test_a_name_in_the_place_of_another_is_found(
+    claim: str, quote: str, replaced: set[str]
+) -> None:
+    assert replaced_names(claim, quote) == replaced
