@@ -1,10 +1,9 @@
 """The way of one question: retrieve, build a prompt, write, ground. The only road through it."""
 
 import time
-from collections import abc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Self
 
 import torch
@@ -12,62 +11,35 @@ import torch
 from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support, Timings, Usage
 from rag_rt.choosing import Sampling
 from rag_rt.coverage import covers
+from rag_rt.events import Event, EventStream, Finished, Grounded, Retrieved, Turns, Wrote
 from rag_rt.evidence import EvidencePool
-from rag_rt.generation import Generator
+from rag_rt.generation import Generator as TextGenerator
 from rag_rt.grounding import Entailment, Grounder, open_entailment
-from rag_rt.prompting import INSTRUCTION_TOKENS, Prompt, PromptForm, form_for
-from rag_rt.requests import Request
+from rag_rt.modes.extractive import quote_all
+from rag_rt.modes.free import write_freely
+from rag_rt.modes.grounded import GroundedWriter, Rules, written_again
+from rag_rt.modes.paragraph import Paragraph
+from rag_rt.prompting import INSTRUCTION_TOKENS, PromptForm, fitting, form_for, picked_texts
+from rag_rt.requests import Mode, Request
 from rag_rt.settings import Settings
 from retriever import Hit
 from retriever.encoders import DualEncoder, Encoder
 from retriever.index import Index
 from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
-from retriever.sentences import finished_spans, sentence_spans
+
+__all__ = ["Answerer", "Event", "EventStream", "Finished", "Grounded", "Retrieved", "Wrote"]
 
 NOT_FOUND = "The corpus holds nothing that answers this question."
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """The passages were found."""
-
-    hits: tuple[Hit, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Wrote:
-    """The answer grew by `text`."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grounded:
-    """The sentence number `index` of the answer is finished."""
-
-    index: int
-    sentence: Sentence
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The answer is whole."""
-
-    answer: Answer
-
-
-Event = Retrieved | Wrote | Grounded | Finished
-EventStream = abc.Generator[Event, None, None]
-
-
 class Answerer:
-    """Answers questions from one index with one generator. Not thread-safe: one question a time."""
+    """Answers questions from one index with one generator. Not thread-safe."""
 
     def __init__(
         self,
         retriever: Retriever,
-        generator: Generator,
+        generator: TextGenerator,
         form: PromptForm,
         *,
         min_relevance: float | None,
@@ -85,6 +57,7 @@ class Answerer:
         self.retriever = retriever
         self.encoder = _sentence_encoder(retriever.encoder)
         self.generator = generator
+        self._batch = generator.new_batch()
         self.form = form
         self.entailment = entailment or open_entailment()
         # Other encoders give no cosine, and nobody has measured where their scores tell the two.
@@ -105,7 +78,7 @@ class Answerer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         retriever = Retriever(Index(settings.index_directory), open_encoder(settings.encoder))
-        generator = Generator.from_settings(settings)
+        generator = TextGenerator.from_settings(settings)
         form = form_for(settings.prompt, generator.parameters)
         min_relevance = settings.min_relevance if check_coverage else None
         entailment = open_entailment(settings.entailment)
@@ -113,90 +86,82 @@ class Answerer:
 
     def answer(self, request: Request) -> Answer:
         """The whole answer to a question."""
-        return _drained(self.stream(request))
+        return _drained(self.turns(request))
 
     def answer_from(self, request: Request, hits: Sequence[Hit]) -> Answer:
         """The whole answer to a question from given passages, at least one."""
-        question = _plain(request.question)
-        return _drained(self._stream_from(request, question, tuple(hits), _Clock()))
+        return _drained(self._read(request, tuple(hits), _Clock()))
 
     def stream(self, request: Request) -> EventStream:
         """The answer as it comes: `Retrieved`, then `Wrote` and `Grounded`, then `Finished`.
 
         The texts of all `Wrote` make up the answer's text. Closing the generator stops the work.
         """
-        clock = _Clock()
-        question = _plain(request.question)
-        with clock.stage("retrieval"):
-            hits = tuple(self.retriever.search(question, request.k))
-        yield Retrieved(hits)
-        yield from self._stream_from(request, question, hits, clock)
+        with closing(self.turns(request)) as turns:
+            yield from (event for event in turns if event is not None)
 
-    def _stream_from(
-        self, request: Request, question: str, hits: tuple[Hit, ...], clock: "_Clock"
-    ) -> Iterator[Event]:
+    def turns(self, request: Request) -> Turns:
+        """As `stream`, with None for each turn of work that had nothing to tell.
+
+        Several answers may be under way at the same time, whose turns one thread takes in any
+        order: they are written together, and none depends on the others.
+        """
+        clock = _Clock()
+        with clock.stage("retrieval"):
+            hits = tuple(self.retriever.search(_plain(request.question), request.k))
+        yield Retrieved(hits)
+        yield from self._read(request, hits, clock)
+
+    def _read(self, request: Request, hits: tuple[Hit, ...], clock: "_Clock") -> Turns:
+        """Everything after the passages were found."""
+        question = _plain(request.question)
         floor = self.min_relevance
         if floor is not None and not covers(question, hits, floor):
-            yield from self._not_found(request, hits, clock)
+            yield from _told(request, hits, clock, Status.NOT_FOUND, NOT_FOUND)
             return
-
         with clock.stage("prompting"):
             pool = EvidencePool.gather(question, hits, self.encoder)
             grounder = Grounder(pool, self.encoder, self.entailment)
-            generation = self.generator.generate(
-                self._prompt(pool, question, request), _sampling(request)
-            )
-
-        text = ""
-        sentences: list[Sentence] = []
-        for piece in clock.iterate("generation", _trimmed(generation)):
-            text += piece
-            yield Wrote(piece)
-            for span in finished_spans(text)[len(sentences) :]:
-                with clock.stage("grounding"):
-                    sentences.append(grounder.ground(text, *span))
-                yield Grounded(len(sentences) - 1, sentences[-1])
-        for span in sentence_spans(text)[len(sentences) :]:
-            with clock.stage("grounding"):
-                sentences.append(grounder.ground(text, *span))
-            yield Grounded(len(sentences) - 1, sentences[-1])
-
-        usage = Usage(
-            generation.prompt_tokens, generation.completion_tokens, generation.finish_reason
-        )
+        paragraph = Paragraph(clock.timed("grounding", grounder.ground))
+        with clock.stage("generation"):
+            usage = yield from self._write(request, pool, paragraph)
         yield Finished(
             Answer(
                 question=request.question,
-                text=text,
+                text=paragraph.text,
                 status=Status.ANSWERED,
-                sentences=tuple(sentences),
+                sentences=tuple(paragraph.sentences),
                 hits=hits,
                 usage=usage,
                 timings=clock.timings(),
             )
         )
 
-    def _prompt(self, pool: EvidencePool, question: str, request: Request) -> Prompt:
+    def _write(
+        self, request: Request, pool: EvidencePool, paragraph: Paragraph
+    ) -> Generator[Event | None, None, Usage]:
+        """The paragraph in the mode that is asked for."""
         count = self.generator.count_tokens
-        room = self.generator.context - request.max_tokens - count(question) - INSTRUCTION_TOKENS
-        return self.form.build(pool, question, room, count)
-
-    def _not_found(
-        self, request: Request, hits: tuple[Hit, ...], clock: "_Clock"
-    ) -> Iterator[Event]:
-        sentence = Sentence(0, len(NOT_FOUND), Support.UNSUPPORTED, ())
-        yield Wrote(NOT_FOUND)
-        yield Grounded(0, sentence)
-        yield Finished(
-            Answer(
-                question=request.question,
-                text=NOT_FOUND,
-                status=Status.NOT_FOUND,
-                sentences=(sentence,),
-                hits=hits,
-                usage=Usage(0, 0, FinishReason.STOP),
-                timings=clock.timings(),
-            )
+        if request.mode is Mode.EXTRACTIVE:
+            quotes = fitting(picked_texts(pool), request.max_tokens, count)
+            yield from quote_all(quotes, paragraph)
+            return Usage(0, sum(map(count, quotes)), FinishReason.STOP)
+        room = (
+            self.generator.context - request.max_tokens - count(pool.question) - INSTRUCTION_TOKENS
+        )
+        prompt = self.form.build(pool, pool.question, room, count)
+        sampling = _sampling(request)
+        generation = self.generator.generate(prompt, sampling, self._batch)
+        with closing(generation):
+            if request.mode is Mode.FREE:
+                yield from write_freely(generation, paragraph)
+            else:
+                hold = partial(self.generator.sampling_for, prompt)
+                again = tuple(map(hold, written_again(sampling)))
+                rules = Rules(hold(sampling), again, prompt.quotes, prompt.most_sources)
+                yield from GroundedWriter(generation, paragraph, rules).turns()
+        return Usage(
+            generation.prompt_tokens, generation.completion_tokens, generation.finish_reason
         )
 
 
@@ -213,32 +178,43 @@ def _plain(question: str) -> str:
     return " ".join(question.split())
 
 
-def _drained(events: Iterable[Event]) -> Answer:
-    for event in events:
+def _drained(turns: Iterable[Event | None]) -> Answer:
+    for event in turns:
         if isinstance(event, Finished):
             return event.answer
-    raise AssertionError("a stream ends with Finished")
+    raise AssertionError("an answer ends with Finished")
+
+
+def _told(
+    request: Request, hits: tuple[Hit, ...], clock: "_Clock", status: Status, text: str
+) -> Iterator[Event]:
+    """An answer that says why there is none."""
+    sentence = Sentence(0, len(text), Support.UNSUPPORTED, ())
+    yield Wrote(text)
+    yield Grounded(0, sentence)
+    yield Finished(
+        Answer(
+            question=request.question,
+            text=text,
+            status=status,
+            sentences=(sentence,),
+            hits=hits,
+            usage=Usage(0, 0, FinishReason.STOP),
+            timings=clock.timings(),
+        )
+    )
 
 
 def _sampling(request: Request) -> Sampling:
+    # What is greedy may have to be written again by chance, and must be the same each time.
+    greedy = request.temperature == 0 and request.seed is None
     return Sampling(
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
         repetition_penalty=request.repetition_penalty,
-        seed=request.seed,
+        seed=0 if greedy else request.seed,
     )
-
-
-def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces without the white space that begins or ends the whole, and without empty ones."""
-    begun, pending = False, ""
-    for piece in pieces:
-        pending += piece if begun else piece.lstrip()
-        if visible := pending.rstrip():
-            begun = True
-            yield visible
-            pending = pending[len(visible) :]
 
 
 class _Clock:
@@ -250,18 +226,22 @@ class _Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        """Count the seconds within, those of the stages inside it left out."""
+        begun, inside = time.perf_counter(), sum(self._seconds.values())
         yield
-        self._seconds[name] += time.perf_counter() - begun
+        inside = sum(self._seconds.values()) - inside
+        self._seconds[name] += time.perf_counter() - begun - inside
 
-    def iterate(self, name: str, pieces: Iterator[str]) -> Iterator[str]:
-        """The pieces, the time they take to come counted and the time their reader takes not."""
-        while True:
+    def timed(
+        self, name: str, work: Callable[[str, int, int], Sentence]
+    ) -> Callable[[str, int, int], Sentence]:
+        """The same work, its seconds counted."""
+
+        def counted(text: str, start: int, end: int) -> Sentence:
             with self.stage(name):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            yield piece
+                return work(text, start, end)
+
+        return counted
 
     def timings(self) -> Timings:
         return Timings(**self._seconds, total=time.perf_counter() - self._begun)

@@ -22,32 +22,76 @@ from retriever.loading import PICKLED_ONLY, weights_digest
 
 
 class Generation:
-    """A text while it is being written: iterate once for its pieces, then read the counts.
+    """A text while it is being written, which can be taken back and gone on with.
 
-    Each piece is the text that one token adds, possibly empty where a character spans tokens.
-    Abandoning the iteration abandons the work and frees the place in the batch.
+    Iterating gives its pieces; to do other things meanwhile, call `advance` until `ended`.
+    Close it, or its place in the batch stays taken.
     """
 
     def __init__(self, batch: Batch, writing: Writing, tokenizer: Tokenizer) -> None:
+        self.text = ""
+        """What is written so far."""
         self._batch = batch
         self._writing = writing
         self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ends: list[int] = []  # of each token that was decoded, its last character's offset
 
     def __iter__(self) -> Iterator[str]:
-        stream = DecodeStream(skip_special_tokens=True)
-        read = 0
+        """The pieces of the text as they come; closes it at the end, or when abandoned."""
         try:
-            while True:
-                while read < len(
-                    self._writing.tokens
-                ):  # others of the batch may add some meanwhile
-                    read += 1
-                    yield stream.step(self._tokenizer, self._writing.tokens[read - 1]) or ""
-                if self._writing.finish_reason is not None:
-                    return
-                self._batch.advance()
+            while not self.ended:
+                if piece := self.advance():
+                    yield piece
         finally:
-            self._batch.leave(self._writing)
+            self.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the text is read, and no more is to come."""
+        read_all = len(self._ends) == len(self._writing.tokens)
+        return read_all and self._writing.finish_reason is not None
+
+    def advance(self) -> str:
+        """Read on by what is written already, else by what a turn of the batch brings.
+
+        Others of the batch may have advanced it meanwhile. A turn often brings nothing: a slice of
+        the prompt was read, or a token is a part of a character.
+        """
+        if not self.ended and len(self._ends) == len(self._writing.tokens):
+            self._batch.advance()
+        return self._decode()
+
+    def rewind(self, length: int, sampling: Sampling | None = None) -> None:
+        """Forget the text from its character `length` on, and go on from there.
+
+        A token that holds characters of both sides is kept whole.
+
+        Args:
+            length: characters that stay.
+            sampling: see `Writing.rewind`.
+        """
+        kept = next((n for n, end in enumerate([0, *self._ends]) if end >= length), 0)
+        self._writing.rewind(kept, sampling)
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self.text, self._ends = "", []
+        self._decode()
+
+    def insert(self, text: str) -> None:
+        """Append given words, as many as there is room for, and go on after them."""
+        self._writing.extend(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        self._decode()
+
+    def close(self) -> None:
+        """Free the place in the batch, and stop the work."""
+        self._batch.leave(self._writing)
+
+    def _decode(self) -> str:
+        before = len(self.text)
+        for token in self._writing.tokens[len(self._ends) :]:
+            self.text += self._stream.step(self._tokenizer, token) or ""
+            self._ends.append(len(self.text))
+        return self.text[before:]
 
     @property
     def prompt_tokens(self) -> int:

@@ -17,6 +17,7 @@ _TERMINATOR = re.compile(
     )""",
     re.VERBOSE,
 )
+_END_MARK = re.compile(r"[.!?…。！？]+[)\]\"'”’»」』）]*\s*$")
 _LAST_WORD = re.compile(r"[(\[\"'“‘«]*(\S+)$")
 _NEXT_WORD = re.compile(r"\s*([(\[\"'“‘«]*)(\w*)")
 _LONGEST_WORD = 40  # characters looked back at; an abbreviation is shorter
@@ -55,6 +56,11 @@ def finished_spans(text: str) -> list[Span]:
     """
     whole_words = text[: len(text) - len(re.split(r"\s", text)[-1])]
     return sentence_spans(whole_words)[:-1]
+
+
+def ends_whole(text: str) -> bool:
+    """Whether a text ends with an end mark, white space apart: its last sentence is not cut."""
+    return _END_MARK.search(text) is not None
 
 
 def _append_trimmed(spans: list[Span], text: str, start: int, end: int) -> None:

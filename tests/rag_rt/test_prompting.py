@@ -3,12 +3,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from rag_rt.evidence import EvidencePool
+from rag_rt.picking import on_topic, pick_sentences
 from rag_rt.prompting import (
     PassagesForm,
     RewriteForm,
     form_for,
-    on_topic,
-    pick_sentences,
 )
 from retriever.encoders import Encoder
 from tests.conftest import make_hit
@@ -43,7 +42,7 @@ def test_every_sentence_of_the_pool_stands_at_its_offsets(encoder: Encoder) -> N
 def test_passages_of_another_sense_of_the_word_are_left_out(encoder: Encoder) -> None:
     titles = ["Inflation", "Cosmic inflation", "Rate of inflation"]
     pool = gather([PRICES, COSMOS, PRICES.replace("fewer", "less of these")], encoder, titles)
-    assert on_topic(pool, QUESTION) == [0, 2]
+    assert on_topic(pool) == [0, 2]
     facts = RewriteForm().build(pool, QUESTION, 500, count_words).favoured_text
     assert "prices" in facts
     assert "universe" not in facts
@@ -52,13 +51,13 @@ def test_passages_of_another_sense_of_the_word_are_left_out(encoder: Encoder) ->
 def test_the_same_sentence_is_not_picked_twice_while_another_is_left(encoder: Encoder) -> None:
     other = "Central banks raise interest rates when prices rise."
     pool = gather([PRICES, PRICES, other], encoder)
-    picked = [pool.sentences[row].text for row in pick_sentences(pool, QUESTION, 3)]
+    picked = [pool.sentences[row].text for row in pick_sentences(pool, 3)]
     assert set(picked) == {*PRICES.replace(". ", ".|").split("|"), other}
 
 
 def test_sentences_are_picked_for_the_question_and_put_in_reading_order(encoder: Encoder) -> None:
     pool = gather(["A dog barked. Prices rise when demand grows. It rained. " + PRICES], encoder)
-    rows = pick_sentences(pool, QUESTION, 3)
+    rows = pick_sentences(pool, 3)
     assert rows == sorted(rows)
     assert not {"A dog barked.", "It rained."} & {pool.sentences[row].text for row in rows}
 
