@@ -30,6 +30,9 @@ class Metrics:
         self.worker_starts = Counter(
             "rag_rt_worker_starts", "Worker processes that became ready.", registry=registry
         )
+        self.worker_failures = Counter(
+            "rag_rt_worker_failures", "Worker processes that could not load.", registry=registry
+        )
         self.queue_seconds = Histogram(
             "rag_rt_queue_seconds", "Wait for a place.", buckets=SECONDS, registry=registry
         )

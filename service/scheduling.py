@@ -60,6 +60,7 @@ class Scheduler:
         self.kept = Kept()
         """Streams that a client may go on with."""
         worker.on_ready = self._worker_ready
+        worker.on_failure = metrics.worker_failures.inc
         metrics.watch(
             lambda: len(self._waiting), lambda: len(self._running), lambda: self._worker.ready
         )

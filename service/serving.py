@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 
 import uvicorn
-from sse_starlette.sse import AppStatus
 
 from rag_rt.errors import ServingError
 from rag_rt.settings import Settings
@@ -25,10 +24,22 @@ _LAST_WORDS = 2  # seconds in which the ends of answers are sent after the grace
 class Server(uvicorn.Server):
     """uvicorn's server, which goes on listening while the last answers end."""
 
-    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, grace_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, scheduler: Scheduler, worker: Worker, grace_s: float
+    ) -> None:
         super().__init__(config)
         self._scheduler = scheduler
+        self._worker = worker
         self._grace_s = grace_s
+
+    @property
+    def cannot_begin(self) -> bool:
+        """Whether what answering takes could not be loaded: nothing that a second try mends."""
+        return self._worker.failure is not None and not self._worker.was_ready
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell whether to end; asked ten times a second."""
+        return await super().on_tick(counter) or self.cannot_begin
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new questions, let answers end, then stop as uvicorn does."""
@@ -52,8 +63,6 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
     """
     service, keys = load_service_settings(), load_keys()
     log_as_json(service.log_level)
-    # sse-starlette would cut streams that have time to end.
-    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     with _bound(host, port, service) as listener:
         worker = Worker(settings, service, command)
         app = create_app(worker, service, keys)
@@ -65,21 +74,13 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
             server_header=False,
             timeout_graceful_shutdown=_LAST_WORDS,
         )
-        server = Server(config, app.state.scheduler, service.grace_s)
-        first_failure: list[str] = []
-
-        def failed() -> None:
-            if not worker.was_ready:  # nothing that a second try would mend
-                first_failure.append(worker.failure or "")
-                server.should_exit = True
-
-        worker.on_failure = failed
+        server = Server(config, app.state.scheduler, worker, service.grace_s)
         address = f"http://{host}:{listener.getsockname()[1]}"
         with suppress(OSError):  # where the log is on a disk that is full, answers still are given
             print(f"Serving on {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         server.run(sockets=[listener])
-    if first_failure:
-        raise ServingError(first_failure[0])
+    if server.cannot_begin:
+        raise ServingError(worker.failure)
 
 
 def _bound(host: str, port: int, settings: ServiceSettings) -> socket.socket:

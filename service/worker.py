@@ -199,8 +199,12 @@ def serve(connection: socket.socket, load: Callable[[], Load]) -> None:
         link.send(NO_CALL, "loading", "models and index")
         try:
             pipeline = loader(Settings.model_validate(start["settings"]))
-        except (RagRtError, RetrieverError, OSError) as error:
+        except (RagRtError, RetrieverError) as error:
             link.send(NO_CALL, "failed", str(error))
+            return
+        except Exception as error:  # foreseen or not, a server that never answers must say why
+            logger.exception("the models cannot be loaded")
+            link.send(NO_CALL, "failed", f"cannot load what answering takes: {error}")
             return
         link.send(NO_CALL, "ready", _facts(pipeline))
         Loop(link, pipeline).run()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -98,12 +98,14 @@ def scripted(*, ready: bool = True, **environment: str) -> Iterator[Service]:
         for name, value in environment.items()
     }
     command = [sys.executable, "-m", "tests.service.scripted_server"]
-    with served(command, ready=ready, **named) as service:
+    with served(command, named, ready=ready) as service:
         yield service
 
 
 @contextmanager
-def served(command: Sequence[str], *, ready: bool = True, **environment: str) -> Iterator[Service]:
+def served(
+    command: Sequence[str], environment: Mapping[str, str], *, ready: bool = True
+) -> Iterator[Service]:
     """The service that a command starts when it is given a port as its last argument."""
     port = free_port()
     process = subprocess.Popen(
