@@ -101,7 +101,7 @@ def replaced_names(claim: str, quote: str) -> frozenset[str]:
     """The names of the claim that stand where the quote, said otherwise alike, has other names.
 
     "Gaul beat Carthage" holds no name that "Rome beat Carthage, then Gaul" lacks; this asks who did
-    what. Names that change places with each other are passed over: in a list that says the same.
+    what. Two names that change places are often passed over, as in a list, where it means nothing.
     """
     mine, theirs = names(claim), names(quote)
     if not mine or not theirs:

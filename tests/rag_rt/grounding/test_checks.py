@@ -57,7 +57,6 @@ def test_spelled_numbers_equal_digits() -> None:
 @pytest.mark.parametrize(
     ("claim", "quote", "replaced"),
     [
-        ("By 146 Carthage beat Rome.", "By 146 Rome beat Carthage and Gaul.", set()),
         ("By 146 Gaul beat Carthage.", "By 146 Rome beat Carthage and Gaul.", {"Gaul"}),
         ("It is in New Delhi, near Agra.", "It is in Old Cairo, near Agra.", {"New", "Delhi"}),
         ("It lies in France, Italy and Spain.", "It lies in Italy, Spain and France.", set()),
