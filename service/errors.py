@@ -30,7 +30,6 @@ from service.schemas import Detail, Error, ErrorReply
 _HTTP_ERRORS = {
     404: ("not_found", "there is nothing at this address; the API is described at /docs"),
     405: ("method_not_allowed", "this address does not take this method; see /docs"),
-    408: ("too_slow", "the request did not arrive in time"),
     413: ("too_large", f"the body is larger than {MAX_BODY // 1024} KiB"),
 }
 

@@ -130,5 +130,5 @@ def test_file_damaged_at_the_start(made: Path, tmp_path: Path, damaged: str) -> 
     )
     assert run.returncode == 1
     last = run.stderr.splitlines()[-1]
-    assert last.startswith("rag-rt: ")
-    assert str(files / damaged.split("/")[0]) in last
+    assert last.startswith(("rag-rt: the index at", "rag-rt: cannot load"))
+    assert "Traceback" not in last
