@@ -1,4 +1,4 @@
-# make setup | serve | answer Q="…" | test | test-all | check — each does what is missing first.
+# make setup | serve | answer Q="…" | test | test-all | test-docker | check — each does what is missing first.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 export Q ?=
 
-.PHONY: setup serve answer test test-all check format clean
+.PHONY: setup serve answer test test-all test-docker check format clean
 
 INSTALL := PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install
 
@@ -43,6 +43,10 @@ test: $(PREPARED)
 test-all: $(PREPARED)
 	@scripts/browser
 	$(BIN)/python -m pytest
+
+# The image and its container, for real: ten minutes, and Docker or root on Debian.
+test-docker:
+	@scripts/test-docker
 
 check: $(READY)
 	$(BIN)/ruff format --check .
