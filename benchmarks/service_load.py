@@ -8,8 +8,8 @@ tables. Answers are greedy and of questions that differ, with the cache off.
 * Overhead: the time from request to reply as the client sees it, less the pipeline's own total (its
   work for that answer), of one client.
 * Overload: an open loop sends `--times` as many questions as are answered at full load, for
-  `--seconds`: statuses, the time of rejections, goodput as a share of the full load's, and the memory
-  of the two processes before and after. The first quarter, in which the line fills, is not counted.
+  `--seconds`: statuses, the time of rejections, goodput as a share of the full load's, memory of
+  the two processes before and after. The first quarter, in which the line fills, does not count.
 """
 
 import argparse

@@ -4,10 +4,11 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from rag_rt.events import Event
 from rag_rt.requests import Request
+from service.events import name_of, parsed
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -54,20 +55,24 @@ class Bounded(Generic[K, V]):
 
 
 class AnswerCache:
-    """The events of finished answers, for requests whose answer is always the same."""
+    """The events of finished answers, for requests whose answer is always the same.
+
+    They are kept as JSON, which is a few times smaller than the objects.
+    """
 
     def __init__(self, most: int, most_bytes: float) -> None:
-        self._answers: Bounded[Request, tuple[Event, ...]] = Bounded(most, most_bytes)
+        self._answers: Bounded[Request, list[tuple[str, bytes]]] = Bounded(most, most_bytes)
 
-    def get(self, request: Request) -> tuple[Event, ...] | None:
+    def get(self, request: Request) -> list[Event] | None:
         """The events of the answer to an identical request, if they are kept."""
-        return self._answers.get(request) if is_repeatable(request) else None
+        kept = self._answers.get(request) if is_repeatable(request) else None
+        return None if kept is None else [parsed(name, from_json(data)) for name, data in kept]
 
     def put(self, request: Request, events: Sequence[Event]) -> None:
         """Keep the events of an answer, the last of them `Finished`."""
         if is_repeatable(request):
-            # The answer's text and hits are in its events twice: before, and in the last.
-            self._answers.put(request, tuple(events), 2 * len(to_json(events[-1])))
+            told = [(name_of(event), to_json(event)) for event in events]
+            self._answers.put(request, told, sum(len(data) for _, data in told))
 
     def clear(self) -> None:
         """Forget everything, as when another index or model answers from now on."""

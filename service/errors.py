@@ -28,6 +28,7 @@ from service.middleware import MAX_BODY
 from service.schemas import Detail, Error, ErrorReply
 
 _HTTP_ERRORS = {
+    400: ("invalid_request", "the body cannot be read as JSON"),
     404: ("not_found", "there is nothing at this address; the API is described at /docs"),
     405: ("method_not_allowed", "this address does not take this method; see /docs"),
     413: ("too_large", f"the body is larger than {MAX_BODY // 1024} KiB"),

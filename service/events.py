@@ -28,10 +28,13 @@ def name_of(event: Event) -> str:
     return _NAMES[type(event)]
 
 
-def parsed(name: str, data: object) -> events.Event | None:
-    """The pipeline's event of this name from JSON values; None where no event is called so."""
-    parser = _PARSERS.get(name)
-    event: events.Event | None = parser.validate_python(data) if parser else None
+def parsed(name: str, data: object) -> events.Event:
+    """The pipeline's event of this name from JSON values.
+
+    Raises:
+        KeyError, ValueError: there is none of this name, or it is told otherwise.
+    """
+    event: events.Event = _PARSERS[name].validate_python(data)
     return event
 
 

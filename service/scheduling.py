@@ -8,9 +8,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from rag_rt import events
 from rag_rt.events import Finished
 from rag_rt.requests import Request
 from service import logs
@@ -40,7 +41,7 @@ class _Job:
         self.number: int | None = None  # of the worker's call, once it has a place
         self.ahead = 0  # what it was told last
         self.over = False
-        self.told: list[Any] = []  # the pipeline's events
+        self.told: list[events.Event] = []
         self.mail: asyncio.Queue[Event | ServiceError] = asyncio.Queue()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -124,7 +125,7 @@ class Scheduler:
         for job in list(self._running):
             self._end(job, ShuttingDown())
 
-    def _cached(self, request: Request) -> tuple[Event, ...] | None:
+    def _cached(self, request: Request) -> Sequence[Event] | None:
         if self._closing:
             raise self._refused(ShuttingDown())
         events = self._cache.get(request)
@@ -179,7 +180,6 @@ class Scheduler:
             self._end(job, failure_of(message))
             return
         event = parsed(message.name, message.data)
-        assert event is not None, message.name
         job.told.append(event)
         job.mail.put_nowait(event)
         if isinstance(event, Finished):

@@ -1,5 +1,6 @@
 """Starting and stopping the server: it listens at once and loads behind that."""
 
+import asyncio
 import socket
 import sys
 from collections.abc import Sequence
@@ -42,8 +43,14 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self.cannot_begin
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse new questions, let answers end, then stop as uvicorn does."""
-        await self._scheduler.drain(self._grace_s)
+        """Refuse new questions, let answers end, then stop as uvicorn does.
+
+        A second Ctrl-C ends the wait.
+        """
+        draining = asyncio.create_task(self._scheduler.drain(self._grace_s))
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait({draining}, timeout=0.05)
+        draining.cancel()
         await super().shutdown(sockets)
 
 

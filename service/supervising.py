@@ -77,7 +77,11 @@ class Worker:
         """Keep a worker running until cancelled, then end it."""
         pause = _FIRST_PAUSE
         while True:
-            worked = await self._run_once()
+            worked = False
+            try:
+                worked = await self._run_once()
+            except Exception:  # of any kind, or no worker would be started ever again
+                logger.exception("the worker was given up")
             pause = _FIRST_PAUSE if worked else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
@@ -144,7 +148,7 @@ class Worker:
         return worked
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        with suppress(ConnectionError, ValueError):  # it ended, or says what is no message
+        with suppress(ConnectionError):  # it ended
             while not self._hangs():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._hang_s / 4):

@@ -7,11 +7,14 @@ between any two turns of answers it looks for new calls and for those that were 
 
 import logging
 import select
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import TypeAdapter
@@ -184,12 +187,14 @@ def _failure(error: Exception) -> dict[str, str]:
 
 
 def serve(connection: socket.socket, load: Callable[[], Load]) -> None:
-    """Load the models, then work until the server has gone.
+    """Load the models, then work until the server has gone; a polite signal does not end it.
 
     Args:
         connection: to the server.
         load: imports what it takes to load a pipeline.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # given to a group, it is for the server
+    _die_first()
     link = Link(connection)
     try:
         start = link.receive(wait=True)[0].data
@@ -210,6 +215,12 @@ def serve(connection: socket.socket, load: Callable[[], Load]) -> None:
         Loop(link, pipeline).run()
     except (EOFError, ConnectionError):
         return
+
+
+def _die_first() -> None:
+    """Where memory ends, have the kernel end this process, which the server starts anew."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _facts(pipeline: Pipeline) -> dict[str, Any]:

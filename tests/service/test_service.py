@@ -176,6 +176,20 @@ def test_a_sane_request_id_is_kept_and_others_are_replaced(
     assert reply.json()["error"]["request_id"] == identifier
 
 
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 10_000, b"\x00", b'"' + b"\xff" * 9])
+def test_a_body_that_is_hard_to_read_is_refused(service: Service, body: bytes) -> None:
+    reply = service.client.post(
+        "/answer", content=body, headers={"content-type": "application/json"}
+    )
+    assert reply.status_code in (400, 422)
+    assert reply.json()["error"]["code"] == "invalid_request"
+
+
+def test_a_body_that_is_only_a_megabyte_of_spaces_is_too_large(service: Service) -> None:
+    reply = service.client.post("/answer", content=b" " * 2**20)
+    assert reply.status_code == 413
+
+
 def test_metrics_have_bounded_labels_and_what_was_counted(service: Service) -> None:
     for number in range(5):
         service.client.get(f"/unknown/{number}")
