@@ -5,6 +5,8 @@ import { codePoints, element, lastWord, setChildren } from "./text.js";
 
 /** @import { Sentence } from "./stream.js" */
 
+const REST_MS = 120; // a mouse that only crosses a sentence does not ask for it
+
 export const NO_SUPPORT = "no support found in the retrieved passages";
 
 /**
@@ -52,15 +54,29 @@ export class AnswerText {
   /**
    * @param {HTMLElement} place
    * @param {(index: number) => void} choose called with the sentence that the reader opens
+   * @param {(index: number) => void} point called with the one that a mouse rests on or that has the focus
    */
-  constructor(place, choose) {
+  constructor(place, choose, point) {
     this.place = place;
+    /** @param {EventTarget | null} target */
+    const indexOf = (target) => {
+      const sentence = target instanceof Element && target.closest(".sentence");
+      return this.#rendered.findIndex(({ node }) => node === sentence);
+    };
+    let resting = 0;
+    place.addEventListener("pointerover", (event) => {
+      clearTimeout(resting);
+      const index = indexOf(event.target);
+      if (event.pointerType === "mouse" && index >= 0) resting = setTimeout(() => point(index), REST_MS);
+    });
+    place.addEventListener("pointerleave", () => clearTimeout(resting));
+    place.addEventListener("focusin", (event) => {
+      if (event.target instanceof Element && event.target.matches(":focus-visible")) point(indexOf(event.target));
+    });
     place.addEventListener("click", (event) => {
-      const sentence = event.target instanceof Element && event.target.closest(".sentence");
+      clearTimeout(resting);
       const selecting = document.getSelection()?.isCollapsed === false;
-      if (sentence && !(selecting && event.detail > 0)) {
-        choose(this.#rendered.findIndex(({ node }) => node === sentence));
-      }
+      if (!(selecting && event.detail > 0)) choose(indexOf(event.target));
     });
   }
 
@@ -72,7 +88,7 @@ export class AnswerText {
 
   /**
    * Show the text so far. Sentences already shown keep their elements. Unfinished words are
-   * hidden from screen readers until `finished`, so that each sentence is read out once.
+   * hidden from screen readers until `finished`.
    * @param {string} text
    * @param {Sentence[]} sentences
    * @param {Map<string, number>} numbers
@@ -86,7 +102,8 @@ export class AnswerText {
     this.#sentences = sentences.filter((sentence) => sentence.end <= points.length);
     this.#rendered = this.#sentences.map((sentence, i) => {
       const gap = points.slice(at, sentence.start).join("");
-      const node = this.#sentenceNode(i, points.slice(sentence.start, sentence.end).join(""), sentence, numbers);
+      const words = points.slice(sentence.start, sentence.end).join("");
+      const node = this.#sentenceNode(i, sentence.quotation ? `“${words}”` : words, sentence, numbers);
       const before = node.node.previousSibling;
       const kept = before instanceof Text && before.data === gap && before.parentNode === this.place;
       if (gap) nodes.push(kept ? before : new Text(gap));
@@ -138,4 +155,19 @@ export class AnswerText {
       node.classList.toggle("lit", this.#sentences[i].evidence.some((e) => e.passage_id === passageId));
     });
   }
+}
+
+/**
+ * The paragraph as it is read out: what is a quotation, and what has no support, is said.
+ * @param {string} text
+ * @param {Sentence[]} sentences
+ */
+export function spoken(text, sentences) {
+  const points = codePoints(text);
+  const said = sentences.map((sentence) => {
+    const words = points.slice(sentence.start, sentence.end).join("");
+    const mark = { supported: "", partly: " (supported in part)", unsupported: " (no support found)" }[sentence.support];
+    return (sentence.quotation ? `“${words}”` : words) + mark;
+  });
+  return said.join(" ");
 }

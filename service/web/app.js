@@ -1,28 +1,28 @@
 // @ts-check
 /** The page: one question at a time, from the box to an answer whose sentences can be checked. */
 
-import { AnswerText, citationNumbers } from "./answer.js";
+import { AnswerText, citationNumbers, spoken } from "./answer.js";
+import { HistoryDrawer } from "./history.js";
+import { answerAsMarkdown } from "./markdown.js";
+import { hideNotice, showError, showNotice } from "./notice.js";
+import { SettingsDrawer } from "./settings.js";
 import { EvidencePanel, SourceList, supportInWords } from "./sources.js";
 import { ask, AnswerError, health } from "./stream.js";
-import { byId, codePoints, counted, element } from "./text.js";
+import { byId, codePoints, copyText, counted } from "./text.js";
 
 /** @import { Answer, AnswerEvent, Hit, Sentence, Timings } from "./stream.js" */
-/** @typedef {"idle" | "searching" | "reading" | "writing" | "done" | "not_found" | "stopped" | "error"} State */
+/** @typedef {"idle" | "queued" | "searching" | "reading" | "writing" | "done" | "not_found" | "unanswered" | "stopped" | "error"} State */
 
 const LONGEST = 2000; // characters, the server's own limit
 const NEAR_LONGEST = 1800;
 const RETRY_HEALTH_MS = 5000;
 const LONG_WAIT_MS = 5000; // a search takes well under a second: by then the question stands in a line
-
-/** What each error is called on the page. @type {Record<string, string>} */
-const ERROR_TITLES = {
-  offline: "The server cannot be reached",
-  lost: "The connection was lost",
-  unreadable: "The reply could not be read",
-  busy: "The server is busy",
-  invalid_request: "The question was not accepted",
-  too_large: "The question is too long",
-};
+const COPIED_MS = 2500;
+const BUSY = ["queued", "searching", "reading", "writing"];
+/** What the notice is called where the passages give no answer. */
+const NO_ANSWER = { not_found: "Nothing found about this", unanswered: "The passages do not answer this" };
+/** A mouse has room beside the paragraph; elsewhere the panel covers a part of it and waits to be asked for. */
+const beside = matchMedia("(min-width: 64rem)");
 
 const box = /** @type {HTMLTextAreaElement} */ (byId("question"));
 const send = byId("send");
@@ -30,12 +30,18 @@ const stop = byId("stop");
 const again = byId("again");
 const asked = byId("asked");
 
-const answer = new AnswerText(byId("answer"), openEvidence);
+const copy = byId("copy");
+
+const settings = new SettingsDrawer();
+const earlier = new HistoryDrawer(showEarlier);
+const answer = new AnswerText(byId("answer"), openEvidence, pointAt);
 const evidence = new EvidencePanel(closeEvidence);
 const sources = new SourceList((passageId) => answer.light(passageId));
 
 /** The answer so far. @type {{text: string, sentences: Sentence[], hits: Hit[], numbers: Map<string, number>}} */
 let current = { text: "", sentences: [], hits: [], numbers: new Map() };
+/** The answer shown, once it is whole. @type {Answer | null} */
+let shown = null;
 /** Stops the answer that is under way. @type {AbortController | null} */
 let underWay = null;
 let lastQuestion = "";
@@ -52,12 +58,11 @@ const announce = (words) => {
  * @param {string} progress
  */
 function enter(state, progress = "") {
-  const busy = state === "searching" || state === "reading" || state === "writing";
   document.body.dataset.state = state;
   byId("progress").textContent = progress;
   byId("hero").hidden = byId("examples").hidden = state !== "idle";
   byId("result").hidden = state === "idle";
-  swapButtons(busy);
+  swapButtons(BUSY.includes(state));
 }
 
 /**
@@ -99,48 +104,46 @@ function showEvidence(index) {
 /** @param {number} index */
 function openEvidence(index) {
   if (index < 0) return;
-  if (evidence.index === index) {
+  if (evidence.index === index && evidence.pinned) {
     closeEvidence();
     return;
   }
   const opener = showEvidence(index);
+  evidence.pinned = true;
   evidence.focus();
   opener?.closest(".sentence")?.scrollIntoView({ block: "nearest" });
 }
 
+/** Show what a sentence rests on without going there. @param {number} index */
+function pointAt(index) {
+  if (index >= 0 && !evidence.pinned && beside.matches) showEvidence(index);
+}
+
 function closeEvidence() {
   const opener = answer.mark(evidence.index);
-  const focused = evidence.focused;
+  if (evidence.focused) opener?.focus({ preventScroll: true });
   evidence.hide();
   answer.mark(null);
-  if (focused) opener?.focus({ preventScroll: true });
 }
 
-/**
- * @param {string} title
- * @param {string} text
- * @param {{field: string, message: string}[]} details
- */
-function showNotice(title, text, details = []) {
-  byId("notice-title").textContent = title;
-  byId("notice-text").textContent = text;
-  const lines = details.map(({ field, message }) => element("li", {}, field ? `${field}: ${message}` : message));
-  byId("notice-details").replaceChildren(...lines);
-  byId("notice-details").hidden = lines.length === 0;
-  byId("notice").hidden = false;
-}
-
-/** @param {string} question */
-function begin(question) {
+/** Clear the way for another answer. @param {string} question */
+function clearFor(question) {
   lastQuestion = question;
+  shown = null;
   current = { text: "", sentences: [], hits: [], numbers: new Map() };
   evidence.hide();
   answer.clear();
   sources.clear();
   asked.textContent = question;
-  for (const id of ["notice", "summary", "took", "again"]) byId(id).hidden = true;
+  for (const id of ["summary", "took", "again", "copy"]) byId(id).hidden = true;
+  hideNotice();
   document.title = `${question} · rag-rt`;
   history.replaceState(null, "", `?${new URLSearchParams({ q: question })}`);
+}
+
+/** @param {string} question */
+function begin(question) {
+  clearFor(question);
   enter("searching", "Searching for passages");
   announce("Searching for passages.");
   clearTimeout(longWait);
@@ -156,6 +159,9 @@ function explainWait() {
 /** @param {AnswerEvent} happened */
 function take(happened) {
   switch (happened.event) {
+    case "queued":
+      queue(happened.data.ahead);
+      break;
     case "retrieval":
       current.hits = happened.data.hits;
       enter("reading", `Reading ${counted(current.hits.length, "passage")}`);
@@ -175,17 +181,32 @@ function take(happened) {
   render(false);
 }
 
+/** @param {number} ahead */
+function queue(ahead) {
+  const words = ahead ? `${ahead.toLocaleString("en")} ahead of you` : "You are next";
+  enter("queued", words);
+  announce(`${words}.`);
+}
+
 /** @param {Answer} whole */
 function finish(whole) {
-  const notFound = whole.status === "not_found";
-  current = { ...current, hits: whole.hits, text: notFound ? "" : whole.text, sentences: notFound ? [] : whole.sentences };
+  show(whole);
+  earlier.add(whole);
+}
+
+/** @param {Answer} whole */
+function show(whole) {
+  const { status, hits, timings } = whole;
+  const answered = status === "answered";
+  shown = whole;
+  current = { ...current, hits, text: answered ? whole.text : "", sentences: answered ? whole.sentences : [] };
   render(true);
-  const read = `Written from ${counted(whole.hits.length, "passage")} in ${seconds(whole.timings.total)}`;
-  enter(notFound ? "not_found" : "done", notFound ? "" : read);
-  byId("took").textContent = tookInWords(whole.timings);
-  byId("took").hidden = false;
-  if (notFound) {
-    showNotice("Nothing found about this", whole.text);
+  const read = `Written from ${counted(hits.length, "passage")} in ${seconds(timings.total)}`;
+  enter(answered ? "done" : status, answered ? read : "");
+  byId("took").textContent = tookInWords(timings);
+  byId("took").hidden = copy.hidden = false;
+  if (status !== "answered") {
+    showNotice(NO_ANSWER[status], whole.text);
     announce(whole.text);
     return;
   }
@@ -193,7 +214,25 @@ function finish(whole) {
   const summary = `${supportInWords(current.sentences)}${cut}`;
   byId("summary").textContent = summary;
   byId("summary").hidden = summary === "";
-  announce(`The answer is finished. ${summary}`);
+  announce(`The answer is finished. ${spoken(whole.text, whole.sentences)} ${summary}`);
+}
+
+/** Show an answer that this browser kept. @param {Answer} whole */
+function showEarlier(whole) {
+  underWay?.abort();
+  underWay = null;
+  clearFor(whole.question);
+  fill(whole.question);
+  show(whole);
+  asked.focus();
+}
+
+async function copyAnswer() {
+  const copied = shown !== null && (await copyText(answerAsMarkdown(shown)));
+  const words = copied ? "Copied" : "This browser did not allow it";
+  copy.textContent = words;
+  announce(copied ? "Copied as Markdown." : words);
+  setTimeout(() => (copy.textContent = "Copy as Markdown"), COPIED_MS);
 }
 
 /** @param {number} time */
@@ -217,9 +256,7 @@ function failed(error) {
   const known = error instanceof AnswerError ? error : new AnswerError("page", String(error));
   render(true);
   enter("error");
-  const title = ERROR_TITLES[known.code] ?? "Something went wrong";
-  showNotice(title, known.message, known.details);
-  announce(`${title}. ${known.message}`);
+  announce(showError(known));
   again.hidden = false;
   if (known.code === "offline" || known.code === "lost") void describeServer();
 }
@@ -231,7 +268,7 @@ async function answerQuestion(question) {
   underWay = mine;
   begin(question);
   try {
-    for await (const happened of ask(question, mine.signal)) {
+    for await (const happened of ask(question, settings.options, mine.signal)) {
       mine.signal.throwIfAborted();
       take(happened);
     }
@@ -300,12 +337,14 @@ function fill(question) {
 /** The corpus line; while the server does not answer, say so and look again. */
 async function describeServer() {
   clearTimeout(nextHealth);
-  const about = await health();
-  byId("offline").textContent = about ? "" : "The server cannot be reached at the moment. This page keeps trying.";
-  if (!about) {
+  const about = navigator.onLine ? await health() : null;
+  if (about === null || about === "loading") {
+    const reason = about ? "The server is still loading its models." : "The server cannot be reached at the moment.";
+    byId("offline").textContent = `${navigator.onLine ? reason : "You are offline."} This page keeps trying.`;
     nextHealth = setTimeout(describeServer, RETRY_HEALTH_MS);
     return;
   }
+  byId("offline").textContent = "";
   const { passages, pages, source } = about.index;
   byId("corpus").textContent = `Reads ${counted(passages, "passage")} from ${counted(pages, "article")} (${source}). Written by ${about.generator}, searched with ${about.encoder}. rag-rt ${about.version}.`;
 }
@@ -321,6 +360,7 @@ box.addEventListener("keydown", (event) => {
 });
 box.addEventListener("input", typed);
 stop.addEventListener("click", () => underWay?.abort());
+copy.addEventListener("click", () => void copyAnswer());
 again.addEventListener("click", () => void answerQuestion(lastQuestion));
 byId("examples").addEventListener("click", (event) => {
   if (!(event.target instanceof HTMLButtonElement)) return;
@@ -328,8 +368,10 @@ byId("examples").addEventListener("click", (event) => {
   submit();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && evidence.index !== null) closeEvidence();
+  const drawerOpen = document.querySelector("dialog[open]") !== null;
+  if (event.key === "Escape" && evidence.index !== null && !drawerOpen) closeEvidence();
 });
+for (const change of ["online", "offline"]) addEventListener(change, () => void describeServer());
 
 fill(new URLSearchParams(location.search).get("q") ?? box.value);
 if (!matchMedia("(pointer: coarse)").matches) box.focus({ preventScroll: true });

@@ -6,6 +6,8 @@ import { byId, counted, element, listed, outsideLink, pieces, quoteAddress, setC
 
 /** @import { Evidence, Hit, Passage, Sentence } from "./stream.js" */
 
+const SUPPORT = { supported: "Supported", partly: "In part", unsupported: "No support" };
+
 /** @param {number} score */
 const rounded = (score) => score.toFixed(2);
 
@@ -35,10 +37,13 @@ function evidenceOf(passage, evidence, number) {
 export class EvidencePanel {
   #panel = byId("evidence");
   #title = byId("evidence-title");
+  #support = byId("evidence-support");
   #body = byId("evidence-body");
   #shown = "";
   /** The sentence shown, or null. @type {number | null} */
   index = null;
+  /** Whether the reader asked for it, more than by pointing at the sentence. */
+  pinned = false;
 
   /** @param {() => void} closed called when the reader closes the panel */
   constructor(closed) {
@@ -58,6 +63,7 @@ export class EvidencePanel {
     this.#shown = shows;
     this.index = index;
     this.#title.textContent = `Evidence for sentence ${index + 1}`;
+    this.#support.textContent = SUPPORT[sentence.support];
     const found = hits.flatMap(({ passage }) => {
       const evidence = sentence.evidence.filter((e) => e.passage_id === passage.id);
       return evidence.length ? [{ passage, evidence, number: numbers.get(passage.id) ?? 0 }] : [];
@@ -67,6 +73,7 @@ export class EvidencePanel {
       ...(found.length ? found.map((s) => evidenceOf(s.passage, s.evidence, s.number)) : [this.#nothing()]),
     );
     this.#panel.classList.toggle("unsupported", !found.length);
+    this.#panel.classList.toggle("partly", sentence.support === "partly");
     this.#panel.hidden = false;
     this.#toFirstMark();
   }
@@ -74,6 +81,7 @@ export class EvidencePanel {
   hide() {
     this.#shown = "";
     this.index = null;
+    this.pinned = false;
     this.#panel.hidden = true;
   }
 
@@ -164,7 +172,9 @@ export class SourceList {
   #newItem(passage) {
     const facts = element("p", { class: "facts" });
     const whole = element("details", {}, element("summary", {}, "Read the passage"), element("blockquote", { class: "passage" }, passage.text));
-    const node = element("li", {}, outsideLink(passage.url, passage.title), facts, whole);
+    const site = webAddress(passage.url)?.hostname;
+    const title = element("p", { class: "title" }, outsideLink(passage.url, passage.title));
+    const node = element("li", { class: "card" }, title, ...(site ? [element("p", { class: "site" }, site)] : []), facts, whole);
     for (const on of ["pointerenter", "focusin"]) node.addEventListener(on, () => this.#point(passage.id));
     for (const off of ["pointerleave", "focusout"]) node.addEventListener(off, () => this.#point(null));
     return { node, facts };

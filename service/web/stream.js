@@ -4,12 +4,14 @@
 /** @typedef {{id: string, page_id: string, title: string, text: string, url: string, start: number, end: number}} Passage */
 /** @typedef {{passage: Passage, score: number, rank: number}} Hit */
 /** @typedef {{passage_id: string, start: number, end: number, quote: string, score: number}} Evidence */
-/** @typedef {{start: number, end: number, support: "supported" | "partly" | "unsupported", evidence: Evidence[]}} Sentence */
+/** @typedef {{start: number, end: number, support: "supported" | "partly" | "unsupported", evidence: Evidence[], quotation: boolean}} Sentence */
 /** @typedef {{retrieval: number, prompting: number, generation: number, grounding: number, total: number}} Timings */
-/** @typedef {{question: string, text: string, status: "answered" | "not_found", sentences: Sentence[], hits: Hit[], usage: {finish_reason: "stop" | "length"}, timings: Timings}} Answer */
+/** @typedef {{question: string, text: string, status: "answered" | "not_found" | "unanswered", sentences: Sentence[], hits: Hit[], usage: {finish_reason: "stop" | "length"}, timings: Timings}} Answer */
 /** @typedef {{field: string, message: string}} Detail */
+/** @typedef {{mode: "grounded" | "free" | "extractive", k: number, max_tokens: number}} Options */
 /**
- * @typedef {{event: "retrieval", data: {hits: Hit[]}}
+ * @typedef {{event: "queued", data: {ahead: number}}
+ *   | {event: "retrieval", data: {hits: Hit[]}}
  *   | {event: "token", data: {text: string}}
  *   | {event: "sentence", data: Sentence & {index: number}}
  *   | {event: "done", data: Answer}} AnswerEvent
@@ -21,11 +23,13 @@ export class AnswerError extends Error {
    * @param {string} code
    * @param {string} message
    * @param {Detail[]} details
+   * @param {number | null} retryAfter seconds, where the server says when to try again
    */
-  constructor(code, message, details = []) {
+  constructor(code, message, details = [], retryAfter = null) {
     super(message);
     this.code = code;
     this.details = details;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -37,11 +41,13 @@ const UNREADABLE = "The server sent something that this page cannot read. The pa
  * The error in a body of the server's, whatever that body turns out to be.
  * @param {unknown} body
  * @param {string} otherwise
+ * @param {string | null} retryAfter the header, in seconds
  */
-function errorOf(body, otherwise) {
+function errorOf(body, otherwise, retryAfter = null) {
   const error = /** @type {{error?: {code?: unknown, message?: unknown, details?: unknown}} | null} */ (body)?.error;
-  if (typeof error?.message !== "string") return new AnswerError("internal", otherwise);
-  return new AnswerError(String(error.code), error.message, Array.isArray(error.details) ? error.details : []);
+  const wait = /^\d+$/u.test(retryAfter ?? "") ? Number(retryAfter) : null;
+  if (typeof error?.message !== "string") return new AnswerError("internal", otherwise, [], wait);
+  return new AnswerError(String(error.code), error.message, Array.isArray(error.details) ? error.details : [], wait);
 }
 
 /** @param {string} text */
@@ -104,19 +110,21 @@ async function* serverSentEvents(body) {
 /**
  * Ask a question and follow its answer; the last event is `done`, or an AnswerError is thrown.
  * @param {string} question
+ * @param {Options} options
  * @param {AbortSignal} signal
  * @returns {AsyncGenerator<AnswerEvent, void, void>}
  */
-export async function* ask(question, signal) {
+export async function* ask(question, options, signal) {
   const sent = fetch("answer", {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-    body: JSON.stringify({ question, stream: true }),
+    body: JSON.stringify({ question, ...options, stream: true }),
     signal,
   });
   const reply = await inWords(sent, "offline", OFFLINE);
   if (!reply.ok) {
-    throw errorOf(await reply.json().catch(() => null), `It replied with status ${reply.status} and no explanation.`);
+    const otherwise = `It replied with status ${reply.status} and no explanation.`;
+    throw errorOf(await reply.json().catch(() => null), otherwise, reply.headers.get("Retry-After"));
   }
   if (!reply.body) throw new AnswerError("unreadable", UNREADABLE);
   for await (const { event, data } of serverSentEvents(reply.body)) {
@@ -131,12 +139,13 @@ export async function* ask(question, signal) {
 /** @typedef {{status: string, version: string, generator: string, encoder: string, index: {passages: number, pages: number, source: string}}} Health */
 
 /**
- * What the server says of itself, or null when it does not answer.
- * @returns {Promise<Health | null>}
+ * What the server says of itself; "loading" while it starts, null when it does not answer.
+ * @returns {Promise<Health | "loading" | null>}
  */
 export async function health() {
   try {
     const reply = await fetch("healthz");
+    if (reply.status === 503) return "loading";
     return reply.ok ? await reply.json() : null;
   } catch {
     return null;

@@ -130,3 +130,30 @@ export function outsideLink(address, words) {
   if (!url) return element("span", {}, words);
   return element("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, words);
 }
+
+/**
+ * Copy a text. Pages that are not served over HTTPS, this machine's own aside, have no clipboard to write to.
+ * @param {string} text
+ * @returns {Promise<boolean>} whether the browser allowed it
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copySelected(text);
+  }
+}
+
+/** The way before there was a clipboard to write to. @param {string} text */
+function copySelected(text) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const carrier = element("textarea", { class: "unseen", readonly: "", "aria-hidden": "true", tabindex: "-1" });
+  carrier.value = text;
+  document.body.append(carrier);
+  carrier.select();
+  const copied = document.execCommand("copy");
+  carrier.remove();
+  focused?.focus({ preventScroll: true });
+  return copied;
+}

@@ -24,6 +24,7 @@ from rag_rt.answers import (
 )
 from retriever import Hit, Passage
 
+QUESTION = "Why is the ocean salty?"
 WIKIPEDIA = "https://en.wikipedia.org/wiki/"
 
 
@@ -54,7 +55,7 @@ def whole(
     hits = tuple(Hit(p, 0.75, rank) for rank, p in enumerate(passages, start=1))
     timings = Timings(0.08, 0.01, 4.2, 0.3, 4.6)
     usage = Usage(900, 80, FinishReason.STOP)
-    return Answer("?", text, status, tuple(sentences), hits, usage, timings)
+    return Answer(QUESTION, text, status, tuple(sentences), hits, usage, timings)
 
 
 def events(answer: Answer) -> list[tuple[str, Any]]:
@@ -90,12 +91,31 @@ def reply_with(page: Page, parts: Sequence[tuple[str, Any]]) -> None:
     )
 
 
-def refuse_with(page: Page, status: int, code: str, message: str, *details: dict[str, str]) -> None:
+def begin_reply(page: Page, parts: Sequence[tuple[str, Any]]) -> None:
+    """Reply with these events and then stay silent, with the connection open."""
+    page.evaluate(
+        """(text) => {
+            const start = (stream) => stream.enqueue(new TextEncoder().encode(text));
+            window.fetch = async () => new Response(new ReadableStream({ start }));
+        }""",
+        stream(parts),
+    )
+
+
+def refuse_with(
+    page: Page,
+    status: int,
+    code: str,
+    message: str,
+    *details: dict[str, str],
+    retry_after: int | None = None,
+) -> None:
     error = {"error": {"code": code, "message": message, "details": details}}
-    page.route("**/answer", lambda route: route.fulfill(status=status, json=error))
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    page.route("**/answer", lambda r: r.fulfill(status=status, json=error, headers=headers))
 
 
-def ask(page: Page, question: str = "Why is the ocean salty?") -> None:
+def ask(page: Page, question: str = QUESTION) -> None:
     page.get_by_label("Your question").fill(question)
     page.keyboard.press("Enter")
 
@@ -108,6 +128,11 @@ def ask_and_wait(page: Page, answer: Answer) -> None:
     reply_with(page, events(answer))
     ask(page)
     expect_state(page, "done")
+
+
+def unanswered() -> Answer:
+    """Passages were found, and they do not answer the question."""
+    return whole(Status.UNANSWERED, "The passages about Lake do not answer this.", [LAKE])
 
 
 def words_of(sentence: Locator) -> str:
