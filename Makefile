@@ -44,7 +44,7 @@ test-all: $(PREPARED)
 	@scripts/browser
 	$(BIN)/python -m pytest
 
-# The image and its container, for real: ten minutes, and Docker or root on Debian.
+# The image and its container, for real; needs Docker, or root on Debian (docs/docker.md).
 test-docker:
 	@scripts/test-docker
 
