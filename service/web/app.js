@@ -207,6 +207,7 @@ function show(whole) {
   byId("took").hidden = copy.hidden = false;
   if (status !== "answered") {
     showNotice(NO_ANSWER[status], whole.text);
+    byId("others").toggleAttribute("open", status === "unanswered");
     announce(whole.text);
     return;
   }

@@ -146,14 +146,18 @@ def words_of(sentence: Locator) -> str:
     return words
 
 
-def click_first_word(page: Page, sentence: Locator) -> None:
-    """Click where the sentence begins: the middle of its box may belong to another one."""
+def first_word(sentence: Locator) -> tuple[float, float]:
+    """A point where the sentence begins: the middle of its box may belong to another one."""
     sentence.scroll_into_view_if_needed()
     x, y = sentence.evaluate("""(node) => {
         const line = node.getClientRects()[0];
         return [line.left + 4, line.top + line.height / 2];
     }""")
-    page.mouse.click(x, y)
+    return x, y
+
+
+def click_first_word(page: Page, sentence: Locator) -> None:
+    page.mouse.click(*first_word(sentence))
 
 
 def has_sideways_scroll(page: Page) -> bool:

@@ -28,6 +28,7 @@ from tests.browser.replies import (
     done_event,
     events,
     expect_state,
+    first_word,
     passage,
     quoting,
     refuse_with,
@@ -186,6 +187,32 @@ class TestQuestion:
 
 
 class TestEvidence:
+    def test_a_mouse_that_rests_on_a_sentence_shows_its_evidence_until_one_is_chosen(
+        self, page: Page
+    ) -> None:
+        ask_and_wait(page, OCEAN)
+        title = page.locator("#evidence-title")
+        first, second, third = page.locator(".sentence").all()
+        page.mouse.move(*first_word(second))
+        expect(title).to_have_text("Evidence for sentence 2")
+        expect(page.locator("#evidence-support")).to_have_text("Supported")
+        expect(title).not_to_be_focused()
+        page.mouse.move(*first_word(third))
+        expect(page.locator("#evidence-support")).to_have_text("No support")
+        click_first_word(page, second)
+        expect(title).to_be_focused()
+        page.mouse.move(*first_word(first))
+        page.wait_for_timeout(300)
+        expect(title).to_have_text("Evidence for sentence 2")
+
+    def test_a_tap_on_a_phone_shows_the_evidence(self, open_page: OpenPage) -> None:
+        page = open_page(width=360)
+        ask_and_wait(page, OCEAN)
+        page.locator(".cite").first.focus()
+        expect(page.locator("#evidence")).to_be_hidden()  # it would cover what is being read
+        click_first_word(page, page.locator(".sentence").first)
+        expect(page.locator("#evidence")).to_be_in_viewport()
+
     def test_numbers_follow_the_order_of_first_citation(self, page: Page) -> None:
         ask_and_wait(page, OCEAN)
         assert page.locator(".cite").all_text_contents() == ["[1]", "[1][2]", "no support"]
