@@ -1,4 +1,7 @@
-"""Connections that end when their client keeps the server waiting, and no more than may be."""
+"""Connections that end when a request does not arrive in time, and no more of them than may be.
+
+Those whose client does not read its reply, or has vanished, the kernel ends (service.serving).
+"""
 
 import asyncio
 import json
@@ -26,14 +29,13 @@ _FULL = (
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, with patience for requests that arrive and replies that are read."""
+    """uvicorn's connection, with some patience for a request to arrive."""
 
     def __init__(self, settings: ServiceSettings, **given: Any) -> None:
         super().__init__(**given)
         self._most = settings.connections
         self._patience_s = settings.patience_s
         self._arriving: asyncio.TimerHandle | None = None
-        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -47,7 +49,6 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._arrived()
-        self._read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -58,25 +59,10 @@ class Connection(H11Protocol):
         else:
             self._arrived()
 
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: the client does not read what was sent."""
-        super().pause_writing()
-        self._unread = self._abort_later()
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().resume_writing()
-        self._read()
-
     def _arrived(self) -> None:
         if self._arriving:
             self._arriving.cancel()
         self._arriving = None
-
-    def _read(self) -> None:
-        if self._unread:
-            self._unread.cancel()
-        self._unread = None
 
     def _abort_later(self) -> asyncio.TimerHandle:
         return self.loop.call_later(self._patience_s, self.transport.abort)

@@ -99,7 +99,7 @@ def _bound(host: str, port: int, settings: ServiceSettings) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _end_half_open_connections(listener, settings.patience_s)
+        _end_unread_connections(listener, settings.patience_s)
         listener.bind(address)
     except OSError as error:
         if listener is not None:
@@ -110,8 +110,11 @@ def _bound(host: str, port: int, settings: ServiceSettings) -> socket.socket:
     return listener
 
 
-def _end_half_open_connections(listener: socket.socket, seconds: float) -> None:
-    """Have the kernel end connections whose client is silent for so long: they inherit this."""
+def _end_unread_connections(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel end connections whose client reads nothing for so long, or has vanished.
+
+    Connections inherit this from their listener (man 7 tcp).
+    """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # not on macOS
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

@@ -10,14 +10,10 @@ from rag_rt.requests import Request
 from service.caching import AnswerCache, Bounded
 from tests.service.scripted_worker import HIT, Scripted
 
-KEYS = st.integers(0, 6)
+USES = st.tuples(st.sampled_from(["get", "put"]), st.integers(0, 4), st.integers(1, 5))
 
 
-@given(
-    st.integers(0, 4),
-    st.integers(0, 20),
-    st.lists(st.tuples(st.sampled_from(["get", "put"]), KEYS, st.integers(0, 12)), max_size=40),
-)
+@given(st.integers(0, 4), st.integers(0, 15), st.lists(USES, min_size=10, max_size=40))
 def test_what_was_used_last_is_kept_within_number_and_size(
     most: int, most_bytes: int, uses: list[tuple[str, int, int]]
 ) -> None:
