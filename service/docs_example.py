@@ -1,4 +1,4 @@
-"""One answer, whose parts are the examples in the OpenAPI document."""
+"""What completes the OpenAPI document: an answer whose parts are examples, and failures."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -46,10 +46,14 @@ EXAMPLE = Answer(
     usage=Usage(prompt_tokens=210, completion_tokens=19, finish_reason=FinishReason.STOP),
     timings=Timings(retrieval=0.02, prompting=0.11, generation=1.4, grounding=0.2, total=1.73),
 )
+_FAILURE = {
+    "description": "Any other failure.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorReply"}}},
+}
 
 
-def describe_examples(app: FastAPI) -> None:
-    """Give every field of an answer an example in the OpenAPI document of `app`."""
+def complete_document(app: FastAPI) -> None:
+    """Give the fields of an answer examples, and every address the one shape of an error."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -59,6 +63,10 @@ def describe_examples(app: FastAPI) -> None:
             described = schemas.get(name, {}).get("properties", {}).get(field)
             if described is not None and "$ref" not in described:
                 described.setdefault("examples", [value])
+        if "ErrorReply" in schemas:
+            for item in document["paths"].values():
+                for operation in item.values():
+                    operation["responses"].setdefault("default", _FAILURE)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's manual does it

@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from service.docs_example import describe_examples
+from service.docs_example import complete_document
 from service.docs_schemas import Schema, example_of, fields_of, type_of
 
 _METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
@@ -40,8 +40,8 @@ The page for people: <a href="/">ask a question</a>.</p></header>
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve the page, and give the document examples; `app` may be described further after it."""
-    describe_examples(app)
+    """Serve the page, of a completed document; `app` may be described further after it."""
+    complete_document(app)
 
     @app.get("/docs", include_in_schema=False)
     async def docs(http: Request) -> HTMLResponse:

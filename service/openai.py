@@ -41,13 +41,18 @@ _CHUNK = (
     '"model": "rag-rt", "choices": [{"index": 0, "delta": {"content": "Rivers carry"}, '
     '"finish_reason": null}]}\n\ndata: [DONE]\n\n'
 )
+_EVENT = {
+    "type": "object",
+    "properties": {"data": {"type": "string", "description": "A chunk as JSON, or [DONE]."}},
+    "required": ["data"],
+}
 _REPLIES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": (
             "The answer. With `stream`: chunks, each a `data` line; a chunk has `delta.content`, "
             "or `delta.annotations` with the sources of a sentence that is finished."
         ),
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _CHUNK}},
+        "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _CHUNK}},
     },
     400: {"model": OpenAIErrorReply, "description": "A parameter is missing or out of bounds."},
     404: {"model": OpenAIErrorReply, "description": "There is no such model."},
@@ -116,12 +121,6 @@ def _refuse(body: ChatRequest) -> None:
     if body.model not in MODELS:
         message = f"there is no model '{body.model}'; name one of {', '.join(MODELS)}"
         raise ChatRefused(404, "model_not_found", "model", message)
-    if body.max_tokens is not None and body.max_completion_tokens is not None:
-        message = "max_tokens and max_completion_tokens are two names of one; give the latter"
-        raise ChatRefused(400, "invalid_request", "max_tokens", message)
-    if body.stream_options is not None and not body.stream:
-        message = "stream_options is only for replies with stream"
-        raise ChatRefused(400, "invalid_request", "stream_options", message)
 
 
 async def _next(events: AsyncGenerator[Event]) -> Event:

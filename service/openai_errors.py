@@ -89,9 +89,12 @@ def _translated(status: int, error: dict[str, Any]) -> OpenAIError:
     code, message = error["code"], error["message"]
     param: str | None = None
     if error.get("details"):
-        steps = error["details"][0]["field"].split(".")
+        detail = error["details"][0]
+        steps = detail["field"].split(".")
         param = ".".join([_NAMES.get(steps[0], steps[0]), *steps[1:3]])
-        if steps[0] in Unsupported.model_fields:
+        if steps[0] in _NAMES:
+            message = detail["message"]
+        elif steps[0] in Unsupported.model_fields:
             code = "unsupported_parameter"
             message = f"{param}: this service does not support it; leave it out"
         elif param not in ("body", "messages") and steps[0] not in ChatRequest.model_fields:

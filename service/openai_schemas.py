@@ -5,9 +5,17 @@ Fields, names and meanings are those of OpenAI's API reference (Chat Completions
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
-from rag_rt.requests import MAX_QUESTION, MAX_SEED, MAX_TEMPERATURE, MAX_TOKENS, Mode, Request
+from rag_rt.requests import MAX_QUESTION, MAX_TEMPERATURE, MAX_TOKENS, Mode, Request
 from rag_rt.words import content_words
 
 MODELS = {
@@ -15,7 +23,23 @@ MODELS = {
 }
 """The modes of answering under the names of models; the default one is `rag-rt` alone."""
 MAX_MESSAGES = 256
+LARGEST_SEED = 2**53 - 1  # JSON carries larger numbers not exactly (RFC 8259, 6)
 
+
+def _without_fraction(value: Any) -> Any:
+    """5 where JSON has 5.0, which its schemas call an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _asks_for_nothing(value: bool) -> bool:
+    if value:
+        raise PydanticCustomError("unsupported", "only false is supported")
+    return value
+
+
+WHOLE = BeforeValidator(_without_fraction)
+# Literal[False] would take 0 too.
+False_ = Annotated[bool, AfterValidator(_asks_for_nothing), WithJsonSchema({"const": False})]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _IGNORED = "Taken and not used."
 
@@ -58,7 +82,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(
         default=None, description="Tell the usage in a last chunk.", examples=[True]
     )
-    include_obfuscation: Literal[False] | None = Field(
+    include_obfuscation: False_ | None = Field(
         default=None, description="Chunks are never padded.", examples=[False]
     )
 
@@ -79,10 +103,12 @@ class Unsupported(BaseModel):
 
     model_config = _STRICT
 
-    n: Literal[1] | None = Field(default=None, examples=[1])
+    n: Annotated[int, Field(ge=1, le=1), WHOLE] | None = Field(default=None, examples=[1])
     stop: Annotated[list[str], Field(max_length=0)] | None = Field(default=None, examples=[None])
-    logprobs: Literal[False] | None = Field(default=None, examples=[False])
-    top_logprobs: Literal[0] | None = Field(default=None, examples=[0])
+    logprobs: False_ | None = Field(default=None, examples=[False])
+    top_logprobs: Annotated[int, Field(ge=0, le=0), WHOLE] | None = Field(
+        default=None, examples=[0]
+    )
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
         default=None, examples=[{}]
     )
@@ -104,7 +130,7 @@ class Unsupported(BaseModel):
     reasoning_effort: None = Field(default=None, examples=[None])
     verbosity: None = Field(default=None, examples=[None])
     web_search_options: None = Field(default=None, examples=[None])
-    store: Literal[False] | None = Field(default=None, examples=[False])
+    store: False_ | None = Field(default=None, examples=[False])
 
 
 class ChatRequest(Unsupported):
@@ -125,14 +151,14 @@ class ChatRequest(Unsupported):
         ),
         examples=[[{"role": "user", "content": "Why is the ocean salty?"}]],
     )
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = Field(
+    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         default=None,
         description=f"Longest answer, in tokens; never more than {MAX_TOKENS:,} are written.",
         examples=[Request.max_tokens],
     )
-    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+    max_tokens: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         default=None,
-        description="The older name of `max_completion_tokens`, which goes before it.",
+        description="The older name of `max_completion_tokens`; read where that is not given.",
         examples=[Request.max_tokens],
         json_schema_extra={"deprecated": True},
     )
@@ -146,14 +172,14 @@ class ChatRequest(Unsupported):
         description="Sample among the likeliest tokens of this probability.",
         examples=[1],
     )
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE] | None = Field(
         default=None, description="Makes sampling reproducible.", examples=[7]
     )
     stream: bool | None = Field(
         default=None, description="Reply in chunks while the answer is written.", examples=[False]
     )
     stream_options: StreamOptions | None = Field(
-        default=None, description="Only with `stream`.", examples=[None]
+        default=None, description="Read only with `stream`.", examples=[None]
     )
     user: str | None = Field(default=None, description=_IGNORED, examples=["someone"])
     safety_identifier: str | None = Field(default=None, description=_IGNORED, examples=["a1"])

@@ -16,6 +16,7 @@ from rag_rt import requests
 from rag_rt.requests import MAX_QUESTION
 from retriever.passages import MAX_PASSAGES
 from service.errors import Overloaded, ServiceError
+from service.openai_schemas import WHOLE
 from service.schemas import ErrorReply
 
 MAX_CALLS = 8  # at a time, so that they silence the answers for one turn or two
@@ -30,6 +31,13 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorReply, "description": "Too many searches at a time: see `Retry-After`."},
     503: {"model": ErrorReply, "description": "The index is being loaded: see `Retry-After`."},
     "default": {"model": ErrorReply, "description": "Any other failure."},
+}
+_LINKS = {
+    "first": {
+        "operationId": "get_passage",
+        "parameters": {"passage_id": "$response.body#/hits/0/passage/id"},
+        "description": "The best passage.",
+    }
 }
 
 
@@ -68,13 +76,11 @@ class SearchRequest(BaseModel):
         description="The question, in plain words.",
         examples=["Why is the ocean salty?"],
     )
-    k: int = Field(
-        default=requests.Request.k,
-        ge=1,
-        le=MAX_PASSAGES,
-        description="Passages to find.",
-        examples=[8],
-    )
+    k: Annotated[
+        int,
+        Field(ge=1, le=MAX_PASSAGES, description="Passages to find.", examples=[8]),
+        WHOLE,
+    ] = requests.Request.k
 
 
 class PassageReply(BaseModel):
@@ -127,7 +133,7 @@ def search_router(call: Call) -> APIRouter:
         finally:
             running -= 1
 
-    @router.post("/search", responses=_FAILURES)
+    @router.post("/search", responses={200: {"links": _LINKS}, **_FAILURES})
     async def search(body: SearchRequest) -> SearchReply:
         """Find the passages for a question."""
         question = requests.Request(body.question).question  # refuses what is no question
@@ -137,6 +143,7 @@ def search_router(call: Call) -> APIRouter:
 
     @router.get(
         "/passages/{passage_id:anything}",
+        operation_id="get_passage",
         responses={
             404: {"model": ErrorReply, "description": "No passage has this id."},
             **_FAILURES,
