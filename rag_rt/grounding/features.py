@@ -3,10 +3,16 @@
 Glossary: T tokens of a sentence, U tokens of all passages, H passages, S sentences of all passages.
 Soft alignment (BERTScore, Zhang et al. 2020): each token of a claim is worth its largest cosine to
 any token of the passages. A token's rarity is the logarithm of its place in the vocabulary, which
-WordPiece orders by frequency.
+WordPiece orders by frequency; its inverse document frequency (Spärck Jones 1972) is counted in
+Wikipedia by `benchmarks/token_frequencies.py`.
+
+The features "worst_..." are means over the tokens of a claim, in which a token weighs by the
+exponential of how badly it is aligned (soft attention): what they say is said of the worst words.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +34,10 @@ NAMES = (
     "aligned_words",  # embeddings: alignment with the best passage, weighted by rarity
     "weakest_tenth",  # middle layer: mean alignment of the worst tenth of the tokens
     "weakest_fifth",  # last layer: of the worst fifth
+    "worst_embedding",  # embeddings: alignment of the worst words
+    "worst_last",  # last layer: likewise
+    "worst_frequency",  # their inverse document frequency
+    "worst_asked",  # the share of them that the question has
     "said_before",  # best cosine to an earlier sentence of the answer
     "missing_numbers",  # numbers that no passage holds, at most three
     # What the checks found, by the cube of "trigrams": it tells most where the claim is otherwise
@@ -42,19 +52,37 @@ _BEFORE = 600  # characters of the answer so far, where the sentence leaves room
 _QUESTION = 300  # characters of the question
 _LONGEST = 2000  # characters of a sentence: more than is read
 _COMMONEST = 990  # BERT's vocabulary begins with letters and unused places
+# How much a token weighs among the worst, as coefficients of its alignments and of whether the
+# question has it: rounded from attention that was fitted together with the model. AUC is flat from
+# -0.5 to -2 for the first two and from -8 to -10 for the last layer.
+_ATTENTION = (-1.0, -1.0, -8.0)
+_ASKED = 1.0
 _EARLIER = 8  # sentences of the answer so far that are compared
 _KEPT = 32  # vectors of texts: those sentences with their claims
+
+
+FREQUENCIES = Path(__file__).with_name("frequencies.npz")
+
+
+@cache
+def inverse_document_frequencies() -> Floats:
+    """(V,) by the number of the token, of the starter encoder's vocabulary."""
+    with np.load(FREQUENCIES) as stored:
+        return np.asarray(stored["inverse"], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A sentence of an answer, read after the question and the answer so far.
 
-    `starts` (T,) are offsets into the answer, `rarity` (T,); `alignments` three times (T, H).
+    `starts` (T,) are offsets into the answer, `rarity` and `frequency` (the inverse one) (T,),
+    `asked` (T,): the question has the token; `alignments` three times (T, H).
     """
 
     starts: npt.NDArray[np.int64]
     rarity: Floats
+    frequency: Floats
+    asked: npt.NDArray[np.bool_]
     alignments: tuple[Vectors, Vectors, Vectors]
     earlier: Vectors
     """(E, D) of the sentences before it."""
@@ -100,11 +128,15 @@ class FeatureMaker:
             kept = tokens.starts >= 0
         if not kept.any():
             return None
+        ids = tokens.ids[kept]
+        asked = tokens.ids[tokens.starts < len(question)] if prefix else ids[:0]
         spans = sentence_spans(answer[:start])[-_EARLIER:]
         earlier = [answer[a:b][:_LONGEST] for a, b in spans]
         return Reading(
             starts=tokens.starts[kept] - len(prefix) + start,
-            rarity=np.log(np.maximum(tokens.ids[kept], _COMMONEST + 10) - _COMMONEST),
+            rarity=np.log(np.maximum(ids, _COMMONEST + 10) - _COMMONEST),
+            frequency=inverse_document_frequencies().take(ids, mode="clip"),
+            asked=np.isin(ids, asked),
             alignments=self._align(tokens, kept),
             earlier=self.vectors(earlier) if earlier else np.empty((0, 0), np.float32),
         )
@@ -143,6 +175,7 @@ class FeatureMaker:
             ((first * rarity[:, None]).sum(0) / rarity.sum()).max(),
             _weakest(middle.max(1), 10),
             _weakest(last.max(1), 5),
+            *self._worst(reading, rows),
             (reading.earlier @ vector[0]).max() if len(reading.earlier) else 0.0,
             min(3, len(spelled_numbers(text) - self._passages.numbers)),
             bool(wrong.numbers) * trigrams**3,
@@ -150,6 +183,16 @@ class FeatureMaker:
             bool(wrong.negated) * trigrams**3,
         )
         return np.array(values, dtype=np.float64)
+
+    def _worst(self, reading: Reading, rows: npt.NDArray[np.intp]) -> Floats:
+        """The four "worst_..." features of the tokens `rows`."""
+        best = np.stack([layer[rows].max(1) for layer in reading.alignments])  # (3, T)
+        asked, frequency = reading.asked[rows], reading.frequency[rows]
+        logits = np.array(_ATTENTION) @ best + _ASKED * asked  # (T,)
+        weights = np.exp(logits - logits.max())
+        measured = np.stack([best[0], best[2], frequency, asked]) @ weights
+        means: Floats = measured / weights.sum()
+        return means
 
     def _trigrams(self, words: list[str]) -> float:
         found = set(ngrams(words, 3))
