@@ -3,7 +3,6 @@
 `answerable.json` was fitted by `benchmarks/answerable.py --write`, which prints the figures.
 """
 
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_rt.evidence import EvidencePool
-from rag_rt.grounding.model import LogisticModel
+from rag_rt.logistic import LogisticModel
 from rag_rt.words import content_words
 
 Floats = npt.NDArray[np.float64]
@@ -68,17 +67,6 @@ def _beginning(word: str) -> str:
 
 
 @cache
-def load_model(path: Path = ANSWERABLE_MODEL) -> LogisticModel:
-    """The coefficients in a file that benchmarks/answerable.py wrote.
-
-    Raises:
-        ValueError: they are those of other features.
-    """
-    content = json.loads(path.read_text(encoding="utf-8"))
-    found = tuple(content["coefficients"])
-    if found != NAMES:
-        raise ValueError(
-            f"{path} holds coefficients of {', '.join(found)}; this version measures "
-            f"{', '.join(NAMES)}; fit it anew with benchmarks/answerable.py (--write)"
-        )
-    return LogisticModel(np.array(list(content["coefficients"].values())), content["intercept"])
+def load_model() -> LogisticModel:
+    """The shipped coefficients."""
+    return LogisticModel.load(ANSWERABLE_MODEL, NAMES)

@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 
+from rag_rt.answerable import ANSWERABLE, answer_probability
 from rag_rt.answers import Answer, FinishReason, Sentence, Status, Support, Timings, Usage
 from rag_rt.choosing import Sampling
 from rag_rt.coverage import covers
@@ -31,6 +32,8 @@ from retriever.searching import Retriever
 __all__ = ["Answerer", "Event", "EventStream", "Finished", "Grounded", "Retrieved", "Wrote"]
 
 NOT_FOUND = "The corpus holds nothing that answers this question."
+UNANSWERED = "The passages that were found do not answer this question."
+_NAMED = 3  # titles of what was found instead
 
 
 class Answerer:
@@ -122,6 +125,10 @@ class Answerer:
         with clock.stage("prompting"):
             pool = EvidencePool.gather(question, hits, self.encoder)
             grounder = Grounder(pool, self.encoder, self.entailment)
+        asked_strictly = floor is not None and request.mode is not Mode.FREE
+        if asked_strictly and answer_probability(pool) < ANSWERABLE:
+            yield from _told(request, hits, clock, Status.UNANSWERED, _unanswered(hits))
+            return
         paragraph = Paragraph(clock.timed("grounding", grounder.ground))
         with clock.stage("generation"):
             usage = yield from self._write(request, pool, paragraph)
@@ -203,6 +210,13 @@ def _told(
             timings=clock.timings(),
         )
     )
+
+
+def _unanswered(hits: Sequence[Hit]) -> str:
+    titles = list(dict.fromkeys(hit.passage.title for hit in hits))[:_NAMED]
+    *others, last = titles
+    named = f"{', '.join(others)} and {last}" if others else last
+    return f"{UNANSWERED} The nearest are about {named}."
 
 
 def _sampling(request: Request) -> Sampling:

@@ -13,7 +13,7 @@ def covers(question: str, hits: Sequence[Hit], min_relevance: float) -> bool:
 
     The encoder places any text somewhere, a question in a script that it was not trained on too;
     the passages nearest to such a question share no word with it, and must be closer than others.
-    `benchmarks/coverage.py` prints which questions this turns away.
+    `benchmarks/answerable.py` prints which questions this turns away.
     """
     words = content_words(question)
     shared = any(words & content_words(f"{h.passage.title} {h.passage.text}") for h in hits)

@@ -4,6 +4,7 @@ A sentence is told when it is settled, since it may be taken back before. What i
 forgotten by the model too, so that one invention does not lead to others.
 """
 
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from rag_rt.choosing import Sampling
 from rag_rt.events import Turns
 from rag_rt.generation import Generation
 from rag_rt.modes.paragraph import Paragraph
-from rag_rt.words import content_words
+from rag_rt.words import content_words, stems
 from retriever.sentences import ends_whole, finished_spans, sentence_spans
 
 _TRIES = 1
@@ -105,6 +106,7 @@ class GroundedWriter:
             sentence.support is Support.SUPPORTED
             and len(sentence.evidence) <= self._rules.most_sources
             and not self._is_said(self._text[sentence.start : sentence.end])
+            and not _stutters(self._text[sentence.start : sentence.end], sentence)
         )
 
     def _is_said(self, text: str) -> bool:
@@ -128,3 +130,10 @@ class GroundedWriter:
     def _rewind(self, length: int, sampling: Sampling) -> None:
         lead = len(self._generation.text) - len(self._text)
         self._generation.rewind(lead + length if length else 0, sampling)
+
+
+def _stutters(text: str, sentence: Sentence) -> bool:
+    """Whether it says a word twice that its evidence does not: a copy that lost its way."""
+    said = Counter(stems(text))
+    held = Counter(stem for evidence in sentence.evidence for stem in stems(evidence.quote))
+    return any(1 < said[stem] > count for stem, count in held.items())

@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -125,13 +122,6 @@ def test_any_text_has_a_probability(
 
 def test_passages_without_a_sentence_answer_nothing(encoder: Encoder) -> None:
     assert answer_probability(made_pool("Who wrote Hamlet?", encoder, (("Hamlet", " "),))) == 0
-
-
-def test_coefficients_of_other_features_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "answerable.json"
-    path.write_text(json.dumps({"intercept": 0.0, "coefficients": {"length": 1.0}}))
-    with pytest.raises(ValueError, match=r"length.*benchmarks/answerable\.py"):
-        load_model(path)
 
 
 def test_the_shipped_coefficients_are_those_of_the_features() -> None:
