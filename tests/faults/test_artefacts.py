@@ -98,8 +98,9 @@ def test_index_replaced_while_serving(service: Service, files: Path, made: Path)
     service.until("rag_rt_ready", 1, seconds=60)
     index = service.client.get("/readyz").json()["index"]
     assert index["passages"] == len(OTHER_PAGES)
-    hits = service.ask("What is silver?", max_tokens=8).json()["hits"]
-    assert hits[0]["passage"]["title"] == "Silver"
+    again = service.ask("What is gold?", max_tokens=8).json()  # not from the cache either
+    assert len(before["hits"]) == len(PAGES)
+    assert len(again["hits"]) == len(OTHER_PAGES)
 
 
 def test_index_damaged_while_serving(service: Service, files: Path) -> None:
@@ -108,11 +109,12 @@ def test_index_damaged_while_serving(service: Service, files: Path) -> None:
     vectors.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     kill_worker(service)
     service.until("rag_rt_worker_failures_total", 1, seconds=60)
-    refused = service.ask("What is gold?", max_tokens=8)
+    assert service.ask("What is gold?", max_tokens=8).status_code == 200  # from the cache
+    refused = service.ask("What is a cell?", max_tokens=8)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "loading")
     vectors.write_bytes(whole)
     service.until("rag_rt_ready", 1, seconds=60)
-    assert service.ask("What is gold?", max_tokens=8).status_code == 200
+    assert service.ask("What is a cell?", max_tokens=8).status_code == 200
 
 
 @pytest.mark.parametrize("damaged", ["index/vectors.faiss", "chat/model.safetensors"])
@@ -130,5 +132,5 @@ def test_file_damaged_at_the_start(made: Path, tmp_path: Path, damaged: str) -> 
     )
     assert run.returncode == 1
     last = run.stderr.splitlines()[-1]
-    assert last.startswith(("rag-rt: the index at", "rag-rt: cannot load"))
-    assert "Traceback" not in last
+    assert last.startswith("rag-rt: ")
+    assert f"{files / damaged} is damaged" in last or "cannot load" in last
