@@ -36,7 +36,7 @@ from benchmarks.support_data import Flags, Scores, calibration_error, out_of_fol
 from rag_rt.answerable import ANSWERABLE, ANSWERABLE_MODEL, NAMES, measure
 from rag_rt.coverage import covers
 from rag_rt.evidence import EvidencePool
-from rag_rt.grounding.model import LogisticModel
+from rag_rt.logistic import LogisticModel
 from rag_rt.requests import Request
 from rag_rt.settings import load_settings
 from rag_rt.terminal import bar
@@ -187,10 +187,9 @@ def _print_everyday(everyday: Measured, model: LogisticModel) -> None:
 def save(measured: Measured) -> None:
     """Write the model of the fitted side."""
     side = ~measured.tested
-    model = fit(measured.features[side], measured.answerable[side], STRENGTH)
-    named = dict(zip(NAMES, model.coefficients.round(4).tolist(), strict=True))
-    content = {"note": NOTE, "intercept": round(model.intercept, 4), "coefficients": named}
-    ANSWERABLE_MODEL.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    fit(measured.features[side], measured.answerable[side], STRENGTH).save(
+        ANSWERABLE_MODEL, NAMES, NOTE
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Fitting the logistic model of support, in torch."""
+"""Fitting logistic models, in torch."""
 
 import numpy as np
 import torch
 
 from benchmarks.support_data import Flags, Scores
-from rag_rt.grounding.model import LogisticModel
+from rag_rt.logistic import LogisticModel
 
 RIDGE = 10.0  # on standardised coefficients: AUC and calibration are flat from 3 to 30
 LEAST_RIDGE = 0.1  # where a single feature is calibrated

@@ -37,7 +37,9 @@ from benchmarks.support_pairs import (
     wikipedia_cases,
 )
 from rag_rt.grounding import PARTLY, THRESHOLD
-from rag_rt.grounding.model import SUPPORT_MODEL, LogisticModel
+from rag_rt.grounding.features import NAMES
+from rag_rt.grounding.grounder import SUPPORT_MODEL
+from rag_rt.logistic import LogisticModel
 from rag_rt.terminal import bar
 from retriever.encoders import Encoder
 
@@ -68,7 +70,7 @@ def main(human_path: Path, wikipedia: Path, answers: Path, *, write: bool) -> No
     if write:
         everyone = np.ones(len(human.supported), dtype=bool)
         every_pair = np.ones(len(pairs.supported), dtype=bool)
-        fitted(human, everyone, pairs, every_pair).save(SUPPORT_MODEL, NOTE)
+        fitted(human, everyone, pairs, every_pair).save(SUPPORT_MODEL, NAMES, NOTE)
 
 
 def report(human: Measured, pairs: Measured) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 from benchmarks.fitting import fit
 from eval.rouge_l import RougeText, max_rouge_l
 from rag_rt.evidence import EvidencePool
-from rag_rt.logistic import LogisticModel
 from rag_rt.picking import NAMES, PICKING_MODEL, SAME_SENTENCE, measure, pick_sentences
 from rag_rt.requests import Request
 from rag_rt.terminal import bar
@@ -56,8 +55,7 @@ def main(index: Path, natural: Path, starter_index: Path, eli5: Path, *, write: 
         fitted = questions(natural, retriever, encoder, slice(TESTED, None))
         features = np.concatenate([measure(question.pool) for question in fitted])
         shares = np.concatenate([held_shares(question) for question in fitted])
-        model = fit(features, shares)
-        LogisticModel(model.coefficients, model.intercept).save(PICKING_MODEL, NAMES, NOTE)
+        fit(features, shares).save(PICKING_MODEL, NAMES, NOTE)
     simple = questions(eli5, Retriever(Index(starter_index), encoder), encoder, slice(TESTED))
     print("Derived data, not official KILT. ROUGE-L of what is picked as an answer (words):\n")
     print(f"| picked | {len(tested)} Natural Questions | {len(simple)} ELI5 |\n|---|---|---|")

@@ -23,6 +23,10 @@ Floats = npt.NDArray[np.float64]
 PICKED_WORDS = 120  # benchmarks/picking.py: ROUGE-L is flat from 110 to 150
 PICKED_SENTENCES = 8
 PICKING_MODEL = Path(__file__).with_name("picking.json")
+# Cosines to the best hit's topic, read off ten questions (docs/LOG.md): what helps reaches down to
+# 0.30, homonyms (cosmic inflation, the planet Mercury, the island Java) reach up to 0.50.
+TOPIC_FLOOR = 0.3
+SENSE_FLOOR = 0.55
 SAME_SENTENCE = 0.95  # cosine from which two sentences say the same
 
 NAMES = (
@@ -54,9 +58,12 @@ def pick_sentences(pool: EvidencePool, words: int = PICKED_WORDS) -> list[int]:
     if not pool.sentences:
         return []
     chances = _model().probabilities(measure(pool))
+    allowed = set(on_topic(pool))
     picked: list[int] = []
     left = words
     for row in np.argsort(-chances, kind="stable").tolist():
+        if pool.sentences[row].hit not in allowed:
+            continue
         rows = [r for r in _with_antecedents(pool, row) if r not in picked]
         length = sum(len(pool.sentences[r].text.split()) for r in rows)
         if picked and (length > left or len(picked) + len(rows) > PICKED_SENTENCES):
@@ -65,6 +72,24 @@ def pick_sentences(pool: EvidencePool, words: int = PICKED_WORDS) -> list[int]:
             picked += rows
             left -= length
     return sorted(picked)
+
+
+def on_topic(pool: EvidencePool) -> list[int]:
+    """The hits that are about what the best one is about, in rank order.
+
+    A question's word often has several senses (inflation of prices, cosmic inflation), and
+    sentences of another sense than the best hit's do harm. Another sense shows in a title that
+    shares a word with the question over a text that is about something else.
+    """
+    topics = pool.topic_vectors()
+    cosines = topics @ topics[0]
+    words = content_words(pool.question)
+    kept: list[int] = []
+    for number, hit in enumerate(pool.hits):
+        floor = SENSE_FLOOR if words & content_words(hit.passage.title) else TOPIC_FLOOR
+        if hit.passage.page_id == pool.hits[0].passage.page_id or cosines[number] >= floor:
+            kept.append(number)
+    return kept
 
 
 def measure(pool: EvidencePool) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,14 +11,15 @@ from rag_rt.answers import Claim, Evidence, Sentence, Support
 from rag_rt.evidence import EvidencePool
 from rag_rt.grounding.checks import Mismatches, mismatches
 from rag_rt.grounding.claims import claim_spans
-from rag_rt.grounding.features import FeatureMaker, Floats, Reading
-from rag_rt.grounding.model import LogisticModel
+from rag_rt.grounding.features import NAMES, FeatureMaker, Floats, Reading
 from rag_rt.grounding.passages import ReadPassages
 from rag_rt.grounding.selection import choose, quotes, surroundings
+from rag_rt.logistic import LogisticModel
 from rag_rt.words import all_stems
 from retriever.encoders import Encoder
 from retriever.sentences import Span
 
+SUPPORT_MODEL = Path(__file__).with_name("support.json")
 THRESHOLD = 0.65  # of a supported sentence: see benchmarks/grounding_support.py
 PARTLY = 0.35  # likewise, of one that is supported in part
 
@@ -54,7 +56,7 @@ class Alignment:
     name = "starter"
 
     def __init__(self, model: LogisticModel | None = None) -> None:
-        self._model = model or LogisticModel.load()
+        self._model = model or LogisticModel.load(SUPPORT_MODEL, NAMES)
 
     def probabilities(self, claims: Sequence[Assessed]) -> Floats:
         """By the features alone."""
