@@ -165,7 +165,8 @@ class Answerer:
             else:
                 hold = partial(self.generator.sampling_for, prompt)
                 again = tuple(map(hold, written_again(sampling)))
-                rules = Rules(hold(sampling), again, prompt.quotes, prompt.most_sources)
+                titles = {hit.passage.id: hit.passage.title for hit in pool.hits}
+                rules = Rules(hold(sampling), again, prompt.quotes, prompt.closely, titles)
                 yield from GroundedWriter(generation, paragraph, rules).turns()
         return Usage(
             generation.prompt_tokens, generation.completion_tokens, generation.finish_reason
@@ -196,7 +197,7 @@ def _told(
     request: Request, hits: tuple[Hit, ...], clock: "_Clock", status: Status, text: str
 ) -> Iterator[Event]:
     """An answer that says why there is none."""
-    sentence = Sentence(0, len(text), Support.UNSUPPORTED, ())
+    sentence = Sentence(0, len(text), Support.UNSUPPORTED, (), 0.0)
     yield Wrote(text)
     yield Grounded(0, sentence)
     yield Finished(

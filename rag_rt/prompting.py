@@ -14,7 +14,6 @@ from rag_rt.picking import pick_sentences
 SMALL_MODEL = 1_000_000_000  # parameters; SmolLM2-135M needs its sentences picked (README, figures)
 FAVOUR = 2.0  # added to the logits of tokens that occur in the picked sentences
 NO_REPEAT_NGRAM = 6
-MOST_SOURCES = 3
 INSTRUCTION_TOKENS = 256  # more than any form's instruction and chat template take
 
 Message = dict[str, str]
@@ -31,8 +30,8 @@ class Prompt:
     no_repeat_ngram: int = 0
     quotes: tuple[str, ...] = ()
     """Sentences of the passages that may take the place of what they do not support."""
-    most_sources: int = MOST_SOURCES
-    """Passage sentences that one sentence of the answer may join."""
+    closely: bool = False
+    """Whether a sentence must keep to one of the passages; see `rag_rt.modes.grounded.Rules`."""
 
 
 class PromptForm(Protocol):
@@ -60,7 +59,7 @@ class RewriteForm:
             favour=FAVOUR,
             no_repeat_ngram=NO_REPEAT_NGRAM,
             quotes=tuple(quotes),
-            most_sources=1,  # a small model joins what does not belong together
+            closely=True,
         )
 
 

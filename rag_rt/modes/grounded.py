@@ -5,7 +5,7 @@ forgotten by the model too, so that one invention does not lead to others.
 """
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 
 from rag_rt.answers import FinishReason, Sentence, Support
@@ -19,6 +19,7 @@ from retriever.sentences import ends_whole, finished_spans, sentence_spans
 _TRIES = 1
 _TEMPERATURE = 0.7
 _TOP_P = 0.9
+_COPY = 0.7  # share of content words that one source holds, from which a sentence is a copy of it
 _SAID = 0.8  # share of a sentence's content words in an earlier one, from which it says the same
 
 
@@ -32,8 +33,10 @@ class Rules:
     """How it is written again: one for each further try."""
     quotes: tuple[str, ...]
     """Sentences of the passages that take its place in the end, in this order."""
-    most_sources: int
-    """Passage sentences that one sentence may join."""
+    closely: bool
+    """Whether each rests on one sentence of the passages, and a copy puts in no other words."""
+    titles: Mapping[str, str]
+    """Of the passages, by their ids: what a copy may name in the place of "it"."""
 
 
 def written_again(sampling: Sampling) -> tuple[Sampling, ...]:
@@ -104,10 +107,23 @@ class GroundedWriter:
     def _holds(self, sentence: Sentence) -> bool:
         return (
             sentence.support is Support.SUPPORTED
-            and len(sentence.evidence) <= self._rules.most_sources
             and not self._is_said(self._text[sentence.start : sentence.end])
-            and not _stutters(self._text[sentence.start : sentence.end], sentence)
+            and not (self._rules.closely and self._strays(sentence))
         )
+
+    def _strays(self, sentence: Sentence) -> bool:
+        """Whether it joins several sources, or is a copy of one with other words put in.
+
+        A small model puts a word of the question into the place of another, or loses its way and
+        says a word again; so small a change hardly lowers the probability of support.
+        """
+        first, *others = sentence.evidence
+        said = Counter(stems(self._text[sentence.start : sentence.end]))
+        held = Counter(stems(first.quote))
+        more = said - held
+        copied = 1 - more.total() / said.total()
+        foreign = set(more) - content_words(self._rules.titles[first.passage_id])
+        return bool(others or (copied >= _COPY and foreign))
 
     def _is_said(self, text: str) -> bool:
         words = content_words(text)
@@ -130,10 +146,3 @@ class GroundedWriter:
     def _rewind(self, length: int, sampling: Sampling) -> None:
         lead = len(self._generation.text) - len(self._text)
         self._generation.rewind(lead + length if length else 0, sampling)
-
-
-def _stutters(text: str, sentence: Sentence) -> bool:
-    """Whether it says a word twice that its evidence does not: a copy that lost its way."""
-    said = Counter(stems(text))
-    held = Counter(stem for evidence in sentence.evidence for stem in stems(evidence.quote))
-    return any(1 < said[stem] > count for stem, count in held.items())

@@ -20,6 +20,7 @@ from tests.tiny_models import make_chat
 
 FIRST = Sampling(seed=0)
 AGAIN = written_again(FIRST)
+ORIGINAL = "Most of the salt was carried from rocks by old rivers that are gone."
 QUOTES = ("Salt is a mineral.", "Rivers carry salt into the ocean.")
 
 
@@ -70,7 +71,7 @@ def ground(text: str, start: int, end: int) -> Sentence:
     said = text[start:end]
     if "salt" not in said.lower():
         return Sentence(start, end, Support.UNSUPPORTED, (), 0.0)
-    quotes = said.split(" and ") if "salted" not in said else ["Salt is salty."]
+    quotes = [ORIGINAL] if "carried" in said else said.split(" and ")
     evidence = tuple(Evidence("p", 0, len(quote), quote, 1.0) for quote in quotes)
     return Sentence(start, end, Support.SUPPORTED, evidence, 1.0)
 
@@ -78,7 +79,7 @@ def ground(text: str, start: int, end: int) -> Sentence:
 def written(script: Script, quotes: Sequence[str] = QUOTES) -> list[str]:
     """The sentences of the paragraph that comes of a script."""
     paragraph = Paragraph(ground)
-    rules = Rules(FIRST, AGAIN, tuple(quotes), 1)
+    rules = Rules(FIRST, AGAIN, tuple(quotes), closely=True, titles={"p": "Ocean"})
     told = ""
     for event in GroundedWriter(cast("Generation", script), paragraph, rules).turns():
         told += event.text if isinstance(event, Wrote) else ""
@@ -115,9 +116,19 @@ def test_nothing_is_said_twice() -> None:
     assert written(script) == [QUOTES[0], QUOTES[1], "Salt is white."]
 
 
-def test_a_copy_that_lost_its_way_is_not_kept() -> None:
-    script = Script("The salted is salt and salted by salt salt.", "Salt is white.")
-    assert written(script) == ["Salt is white."]
+@pytest.mark.parametrize(
+    ("copy", "kept"),
+    [
+        ("Most of the salt was carried from rocks by old rivers.", True),
+        ("Most of the salt in the ocean was carried from rocks.", True),  # as the title says
+        ("Most of the salt was carried from rocks by rivers of salt.", False),
+        ("Most of the salt was carried from mines by old rivers.", False),
+        ("People mined and carried salt at all times, for soup, meat and fish.", True),
+    ],
+)
+def test_a_copy_keeps_to_the_words_of_its_source(copy: str, kept: bool) -> None:
+    script = Script(copy, "Salt is white.")
+    assert written(script) == [copy if kept else "Salt is white."]
 
 
 def test_a_sentence_that_joins_two_of_the_passages_is_not_kept() -> None:
