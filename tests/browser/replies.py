@@ -132,7 +132,9 @@ def ask_and_wait(page: Page, answer: Answer) -> None:
 
 def unanswered() -> Answer:
     """Passages were found, and they do not answer the question."""
-    return whole(Status.UNANSWERED, "The passages about Lake do not answer this.", [LAKE])
+    text = "The passages about Lake do not answer this."
+    said = Sentence(0, len(text), Support.UNSUPPORTED, ())
+    return whole(Status.UNANSWERED, text, [LAKE], [said])
 
 
 def words_of(sentence: Locator) -> str:

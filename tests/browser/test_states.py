@@ -159,7 +159,7 @@ def test_passages_that_do_not_answer_are_said_and_shown(page: Page) -> None:
     notice = page.locator("#notice")
     expect(notice).to_contain_text("The passages do not answer this")
     expect(notice).to_contain_text("The passages about Lake do not answer this.")
-    expect(page.locator(".sentence")).to_have_count(0)
+    expect(page.locator("#answer")).to_be_empty()
     expect(page.get_by_text("Passages found (1)")).to_be_visible()
     expect(page.get_by_role("link", name="Lake")).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
