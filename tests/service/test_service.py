@@ -20,7 +20,9 @@ LONG = "steps=2000 each=0.01"
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """Two answers at a time, and one waits."""
-    with scripted(RUNNING="2", WAITING="1", HEARTBEAT_S="0.2", MAX_TIMEOUT_S="20") as service:
+    with scripted(
+        RUNNING="2", WAITING="1", HEARTBEAT_S="0.2", MAX_TIMEOUT_S="20", ORIGINS="https://a.test"
+    ) as service:
         yield service
 
 
@@ -188,6 +190,23 @@ def test_a_body_that_is_hard_to_read_is_refused(service: Service, body: bytes) -
 def test_a_body_that_is_only_a_megabyte_of_spaces_is_too_large(service: Service) -> None:
     reply = service.client.post("/answer", content=b" " * 2**20)
     assert reply.status_code == 413
+
+
+def test_only_origins_that_are_named_may_call_from_their_pages(service: Service) -> None:
+    for origin, named in (("https://a.test", True), ("https://b.test", False)):
+        asking = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        preflight = service.client.options("/answer", headers=asking)
+        reply = service.client.post("/answer", json={}, headers={"Origin": origin})
+        for headers in (preflight.headers, reply.headers):
+            assert (headers.get("access-control-allow-origin") == origin) == named
+
+
+def test_an_answer_may_not_take_longer_than_the_service_allows() -> None:
+    with scripted(MAX_TIMEOUT_S="0.3") as service:
+        begun = time.monotonic()
+        assert service.ask(LONG, timeout_s=600).status_code == 504
+        assert time.monotonic() - begun < 5
+        assert "access-control-allow-origin" not in service.client.get("/livez").headers
 
 
 def test_metrics_have_bounded_labels_and_what_was_counted(service: Service) -> None:
