@@ -1,7 +1,7 @@
 """The service under load: clients at once, its own share of an answer's time, and far too many.
 
-`python -m benchmarks.service_load` starts the service with the starter models and prints three
-tables. Answers are greedy and of questions that differ, with the cache off.
+`python -m benchmarks.service_load` starts the service with the starter models and prints four
+measurements. Answers are greedy and of questions that differ, with the cache off.
 
 * Throughput: tokens a second in total of 1, 2, 4 and 8 clients, each asking one question after the
   other; one client is the baseline.
@@ -10,12 +10,15 @@ tables. Answers are greedy and of questions that differ, with the cache off.
 * Overload: an open loop sends `--times` as many questions as are answered at full load, for
   `--seconds`: statuses, the time of rejections, goodput as a share of the full load's, memory of
   the two processes before and after. The first quarter, in which the line fills, does not count.
+* Restart: the worker is killed in the midst of an answer; seconds until its client has the error
+  and until questions are taken again.
 """
 
 import argparse
 import asyncio
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,7 +85,8 @@ class Asker:
         if reply.status_code != 200:
             return Reply(reply.status_code, seconds, retry_after="retry-after" in reply.headers)
         answer = reply.json()
-        return Reply(200, seconds, answer["usage"]["completion_tokens"], answer["timings"]["total"])
+        tokens, worked = answer["usage"]["completion_tokens"], answer["timings"]["total"]
+        return Reply(200, seconds, tokens, worked, at=begun + seconds)
 
     async def ask_for(self, seconds: float, replies: list[Reply]) -> None:
         """Ask until the time is over; an answer that is then under way is read to its end."""
@@ -182,13 +186,33 @@ async def overload(
         print(f"memory of the {name}: {before[name]:.0f} MiB before, {after[name]:.0f} MiB after")
 
 
+async def restart(client: httpx.AsyncClient, process: "subprocess.Popen[bytes]") -> None:
+    """Kill the worker while it writes."""
+    body = {"question": QUESTIONS[0], "max_tokens": 256, "seed": 0, "stream": True}
+    async with client.stream("POST", "/answer", json=body) as reply:
+        lines = reply.aiter_lines()
+        await anext(lines)
+        begun = time.perf_counter()
+        os.kill(_worker(process), signal.SIGKILL)
+        said = [line async for line in lines]
+        told = time.perf_counter() - begun
+    assert "event: error" in said, said[-4:]
+    await until_ready(client)
+    ready = time.perf_counter() - begun
+    print(f"\nworker killed: its client told after {told:.3f} s, ready again after {ready:.1f} s")
+
+
 def resident_mib(process: "subprocess.Popen[bytes]") -> dict[str, float]:
     """Memory of the server and its worker."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return {
         name: _resident(Path(f"/proc/{pid}/status"))
-        for name, pid in (("server", process.pid), ("worker", children[0]))
+        for name, pid in (("server", process.pid), ("worker", _worker(process)))
     }
+
+
+def _worker(process: "subprocess.Popen[bytes]") -> int:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return int(children.read_text().split()[0])
 
 
 def _resident(status: Path) -> float:
@@ -207,6 +231,7 @@ async def measure(options: argparse.Namespace, process: "subprocess.Popen[bytes]
         rate = await throughput(asker, options.each)
         await overhead(asker, options.answers)
         await overload(asker, process, rate, options.times, options.seconds)
+        await restart(client, process)
 
 
 def main() -> None:
