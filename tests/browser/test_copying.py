@@ -35,7 +35,7 @@ def as_json(answer: Answer) -> Any:
 
 
 def test_the_page_and_the_command_line_write_the_same(page: Page) -> None:
-    @settings(max_examples=300)
+    @settings(max_examples=150)
     @given(answers)
     def same(answer: Answer) -> None:
         assert page.evaluate(AS_MARKDOWN, as_json(answer)) == answer_as_markdown(answer)

@@ -137,9 +137,11 @@ class TestHistory:
             const [entry] = JSON.parse(localStorage.getItem("rag-rt-history"));
             entry.answer.padding = "x".repeat(2e6);
             localStorage.setItem("rag-rt-history", JSON.stringify([entry]));
-            for (let room = 8e6; localStorage.getItem("other") === null; room -= 1000) {
+            let filled = 0;
+            for (let step = 2 ** 22; step > 500; step /= 2) {
                 try {
-                    localStorage.setItem("other", "x".repeat(room));
+                    localStorage.setItem("other", "x".repeat(filled + step));
+                    filled += step;
                 } catch {}
             }
         }""")
