@@ -1,6 +1,6 @@
 """Text from a causal language model: streaming, cached, drafted, reproducible."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Self
 
@@ -28,9 +28,16 @@ class Generation:
     Close it, or its place in the batch stays taken.
     """
 
-    def __init__(self, batch: Batch, writing: Writing, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        writing: Writing,
+        tokenizer: Tokenizer,
+        ids_of: Callable[[str], list[int]],
+    ) -> None:
         self.text = ""
         """What is written so far."""
+        self._ids_of = ids_of
         self._batch = batch
         self._writing = writing
         self._tokenizer = tokenizer
@@ -79,7 +86,7 @@ class Generation:
 
     def insert(self, text: str) -> None:
         """Append given words, as many as there is room for, and go on after them."""
-        self._writing.extend(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        self._writing.extend(self._ids_of(text))
         self._decode()
 
     def close(self) -> None:
@@ -181,7 +188,7 @@ class Generator:
 
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a plain text."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return len(self._ids_of(text))
 
     def new_batch(self) -> Batch:
         """An empty batch, whose answers this generator writes together."""
@@ -206,7 +213,7 @@ class Generator:
         """
         batch = self.new_batch() if batch is None else batch
         writing = self.join(batch, prompt, sampling)
-        return Generation(batch, writing, self._tokenizer.backend_tokenizer)
+        return Generation(batch, writing, self._tokenizer.backend_tokenizer, self._ids_of)
 
     def join(
         self, batch: Batch, prompt: Prompt, sampling: Sampling, *, draft: bool = True
@@ -230,7 +237,7 @@ class Generator:
         """A sampling, held to the prompt's sources as the prompt asks."""
         bias: dict[int, float] = {}
         if prompt.favour:
-            favoured = self._tokenizer.encode(prompt.favoured_text, add_special_tokens=False)
+            favoured = self._ids_of(prompt.favoured_text)
             # The end is favoured like the words, or texts would not end.
             bias = dict.fromkeys([*favoured, *self._ends], prompt.favour)
         for token, value in sampling.bias.items():
@@ -250,9 +257,17 @@ class Generator:
 
     def _inert(self, content: str) -> str:
         """A text without the model's control tokens: questions and passages are data."""
-        for token in self._tokenizer.all_special_tokens:
-            content = content.replace(token, " ")
+        for token in self._tokenizer.added_tokens_decoder.values():
+            if token.special:
+                content = content.replace(token.content, " ")
         return content
+
+    def _ids_of(self, text: str) -> list[int]:
+        """The tokens of a plain text, in which control tokens are words like any."""
+        ids: list[int] = self._tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=True
+        )
+        return ids
 
 
 def _model_of(folder: str) -> PreTrainedModel:

@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rag_rt.answers import Answer
 from rag_rt.events import Finished
+from service.docs_page import add_docs
 from service.errors import (
     Loading,
     ShuttingDown,
@@ -94,6 +95,8 @@ def create_app(worker: Worker, settings: ServiceSettings, keys: Keys | None = No
         version=version("rag-rt"),
         summary="Ask a question in plain words; get a cited paragraph from Wikipedia.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.scheduler = scheduler
     _add_answers(app, scheduler, settings)
@@ -101,6 +104,7 @@ def create_app(worker: Worker, settings: ServiceSettings, keys: Keys | None = No
     app.include_router(search_router(scheduler.call))
     app.include_router(openai_router(scheduler, heartbeat_s=settings.heartbeat_s))
     _add_page(app)
+    add_docs(app)
     handle_errors(app)
     _add_middleware(app, settings, metrics, keys)
     return app

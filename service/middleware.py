@@ -26,7 +26,6 @@ HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
-_API_PAGES = ("/docs", "/redoc")  # FastAPI's own, which fetch their scripts from elsewhere
 _QUIET = {"/livez", "/readyz", "/healthz", "/metrics"}  # asked every few seconds by machines
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
@@ -55,7 +54,7 @@ class BodyLimit:
 
 
 class Headers:
-    """Adds those of `HEADERS` that a reply lacks, except to the API's own pages."""
+    """Adds those of `HEADERS` that a reply lacks."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -70,8 +69,7 @@ class Headers:
                 message["headers"] = [*message.get("headers", []), *added]
             await send(message)
 
-        is_page = scope["type"] == "http" and not scope["path"].startswith(_API_PAGES)
-        await self._app(scope, receive, send_with_headers if is_page else send)
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
 class Observed:

@@ -20,6 +20,7 @@ _TRIES = 1
 _TEMPERATURE = 0.7
 _TOP_P = 0.9
 _COPY = 0.7  # share of content words that one source holds, from which a sentence is a copy of it
+_TOO_OFTEN = 3  # times that a sentence says a word, more often than its source
 _SAID = 0.8  # share of a sentence's content words in an earlier one, from which it says the same
 
 
@@ -70,7 +71,6 @@ class GroundedWriter:
 
     def _settle(self) -> Generator[None, None, Sentence | None]:
         """The next sentence: as written, as written again, or a quotation; None at the end."""
-        sentence = None
         for sampling in (None, *self._rules.again):
             if sampling is not None:
                 self._rewind(self._settled, sampling)
@@ -81,7 +81,7 @@ class GroundedWriter:
                 if sampling is not None:
                     self._rewind(sentence.end, self._rules.sampling)
                 return sentence
-        return self._quotation() or (None if self._paragraph.sentences else sentence)
+        return self._quotation() or self._last_resort()
 
     def _next(self) -> Generator[None, None, Sentence | None]:
         """The sentence that the model writes next; None where it ends, or is cut in its midst."""
@@ -107,9 +107,14 @@ class GroundedWriter:
     def _holds(self, sentence: Sentence) -> bool:
         return (
             sentence.support is Support.SUPPORTED
+            and not self._is_cut(sentence)
             and not self._is_said(self._text[sentence.start : sentence.end])
             and not (self._rules.closely and self._strays(sentence))
         )
+
+    def _is_cut(self, sentence: Sentence) -> bool:
+        at_end = self._generation.ended and sentence.end == len(self._text.rstrip())
+        return at_end and not ends_whole(self._text)
 
     def _strays(self, sentence: Sentence) -> bool:
         """Whether it joins several sources, or is a copy of one with other words put in.
@@ -121,9 +126,10 @@ class GroundedWriter:
         said = Counter(stems(self._text[sentence.start : sentence.end]))
         held = Counter(stems(first.quote))
         more = said - held
-        copied = 1 - more.total() / said.total()
+        copied = 1 - more.total() / max(1, said.total())
         foreign = set(more) - content_words(self._rules.titles[first.passage_id])
-        return bool(others or (copied >= _COPY and foreign))
+        lost = any(said[stem] >= _TOO_OFTEN for stem in more)
+        return bool(others or lost or (copied >= _COPY and foreign))
 
     def _is_said(self, text: str) -> bool:
         words = content_words(text)
@@ -142,6 +148,13 @@ class GroundedWriter:
                 end = len(self._text)
                 return self._paragraph.ground(self._text, end - len(quote), end)
         return None
+
+    def _last_resort(self) -> Sentence | None:
+        """What there is, with its label, where otherwise there were no answer."""
+        spans = sentence_spans(self._text)
+        if self._paragraph.sentences or not spans:
+            return None
+        return self._paragraph.ground(self._text, *spans[0])
 
     def _rewind(self, length: int, sampling: Sampling) -> None:
         lead = len(self._generation.text) - len(self._text)

@@ -140,7 +140,9 @@ def test_a_sentence_that_was_cut_is_left_out_unless_it_is_the_only_one() -> None
     assert written(Script("Salt is white. Rivers carry the salt of", cut=True)) == [
         "Salt is white."
     ]
-    assert written(Script("Rivers carry the salt of", cut=True)) == ["Rivers carry the salt of"]
+    assert written(Script("Rivers carry the salt of", cut=True)) == [QUOTES[0]]
+    script = Script("Rivers carry", "Rivers carry the salt of", cut=True)
+    assert written(script, quotes=()) == ["Rivers carry the salt of"]
 
 
 def test_a_sentence_that_the_model_ended_gets_its_full_stop() -> None:

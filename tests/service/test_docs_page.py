@@ -46,9 +46,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     settings = ServiceSettings()
-    app = create_app(Worker(Settings(), settings), settings)
-    add_docs(app)
-    return app.openapi()
+    return create_app(Worker(Settings(), settings), settings).openapi()
 
 
 @pytest.fixture(scope="module")

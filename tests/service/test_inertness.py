@@ -59,7 +59,6 @@ def test_no_text_holds_a_control_token(answerer: Answerer, form: PromptForm, att
     assert_only_the_templates_control(answerer, form, attack)
 
 
-@pytest.mark.xfail(strict=True, reason="only the control tokens of chats are taken out of texts")
 @pytest.mark.parametrize("token", OTHER_CONTROL)
 def test_no_text_holds_a_control_token_that_chats_do_not_use(
     answerer: Answerer, token: str

@@ -23,7 +23,6 @@ from retriever.building import build_index
 from retriever.encoders import Encoder
 from retriever.sources import open_source
 from service.app import create_app
-from service.docs_example import complete_document
 from service.keys import Keys
 from service.settings import ServiceSettings
 from service.supervising import Worker
@@ -133,7 +132,6 @@ def tiny_service(
     make_pipeline(folder, pages)
     settings = ServiceSettings()
     app = create_app(Worker(tiny_settings(folder), settings), settings, keys)
-    complete_document(app)
     with serving(app) as url:
         for _ in range(600):
             if httpx.get(f"{url}/readyz").status_code == 200:
