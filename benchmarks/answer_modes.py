@@ -141,14 +141,15 @@ class Asking:
         golds = [output["answer"] for output in record["output"] if output.get("answer")]
         answered = answer.status is Status.ANSWERED
         sentences = answer.sentences if answered else ()
+        supported = [s.support is Support.SUPPORTED for s in sentences]
         return Figures(
             way=way.name,
             id=record["id"],
             answered=answered,
             rouge_l=max_rouge_l(RougeText(answer.text), map(RougeText, golds)),
             f1=exact_match_and_f1(answer.text, golds)[1],
-            supported=[s.support is Support.SUPPORTED for s in sentences],
-            retrieved=self._supported_by_retrieved(request, answer) if answered else [],
+            supported=supported,
+            retrieved=self._by_retrieved(request, answer) if drawn and answered else supported,
             repeated=repeated_share(answer.text.lower().split()),
             copied=copied_share(answer),
             words=len(answer.text.split()),
@@ -166,7 +167,7 @@ class Asking:
             entailment=mine.entailment,
         )
 
-    def _supported_by_retrieved(self, request: Request, answer: Answer) -> list[bool]:
+    def _by_retrieved(self, request: Request, answer: Answer) -> list[bool]:
         hits = self.answerer.retriever.search(request.question, request.k)
         encoder = self.answerer.encoder
         pool = EvidencePool.gather(request.question, hits, encoder)

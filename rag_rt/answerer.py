@@ -29,8 +29,6 @@ from retriever.index import Index
 from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
 
-__all__ = ["Answerer", "Event", "EventStream", "Finished", "Grounded", "Retrieved", "Wrote"]
-
 NOT_FOUND = "The corpus holds nothing that answers this question."
 UNANSWERED = "The passages that were found do not answer this question."
 _NAMED = 3  # titles of what was found instead

@@ -30,6 +30,7 @@ class PipelineReader:
             "generator": self._answerer.generator.name,
             "weights": self._weights,
             "precision": self._answerer.generator.precision,
+            "mode": Request.mode.value,
             "prompt": type(self._answerer.form).__name__,
             "entailment": self._answerer.entailment.name,
             "min_relevance": self._answerer.min_relevance,

@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
-from rag_rt.answerer import NOT_FOUND, Answerer, Finished, Grounded, Retrieved, Wrote
+from rag_rt.answerer import NOT_FOUND, Answerer
 from rag_rt.answers import Answer, FinishReason, Status, Support
+from rag_rt.events import Finished, Grounded, Retrieved, Wrote
 from rag_rt.requests import Request
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_rt.answerer import Answerer, Finished, Wrote
+from rag_rt.answerer import Answerer
 from rag_rt.answers import Answer, Evidence, FinishReason, Sentence, Status, Support
 from rag_rt.choosing import Sampling
+from rag_rt.events import Finished, Wrote
 from rag_rt.generation import Generation, Generator
 from rag_rt.modes.grounded import GroundedWriter, Rules, written_again
 from rag_rt.modes.paragraph import Paragraph
