@@ -260,6 +260,7 @@ function failed(error) {
   announce(showError(known));
   again.hidden = false;
   if (known.code === "offline" || known.code === "lost") void describeServer();
+  if (known.code.startsWith("api_key_")) settings.askForKey();
 }
 
 /** @param {string} question */
@@ -269,7 +270,7 @@ async function answerQuestion(question) {
   underWay = mine;
   begin(question);
   try {
-    for await (const happened of ask(question, settings.options, mine.signal)) {
+    for await (const happened of ask(question, settings.options, settings.apiKey, mine.signal)) {
       mine.signal.throwIfAborted();
       take(happened);
     }

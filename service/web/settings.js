@@ -7,6 +7,7 @@ import { forget, recall, remember } from "./storage.js";
 /** @import { Options } from "./stream.js" */
 
 const KEY = "rag-rt-settings";
+const API_KEY = "rag-rt-key";
 /** @type {Options} The server's own. */
 const DEFAULTS = { mode: "grounded", k: 8, max_tokens: 256 };
 const MODES = ["grounded", "free", "extractive"];
@@ -30,17 +31,27 @@ function checked(stored) {
 export class SettingsDrawer {
   #drawer = /** @type {HTMLDialogElement} */ (byId("settings"));
   #form = /** @type {HTMLFormElement} */ (byId("settings-form"));
+  #key = /** @type {HTMLInputElement} */ (byId("key"));
 
   constructor() {
     this.#show(checked(recall(KEY)));
+    this.#key.value = String(recall(API_KEY) ?? "");
     this.#form.addEventListener("input", () => {
       remember(KEY, this.options);
+      if (this.apiKey) remember(API_KEY, this.apiKey);
+      else forget(API_KEY);
       this.#describe();
     });
     this.#form.addEventListener("reset", (event) => {
       event.preventDefault();
       forget(KEY);
+      forget(API_KEY);
+      this.#key.value = "";
       this.#show(DEFAULTS);
+    });
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#drawer.close();
     });
     byId("open-settings").addEventListener("click", () => this.#drawer.showModal());
     closable(this.#drawer);
@@ -50,6 +61,17 @@ export class SettingsDrawer {
   get options() {
     const chosen = new FormData(this.#form);
     return checked({ mode: chosen.get("mode"), k: Number(chosen.get("k")), max_tokens: Number(chosen.get("max_tokens")) });
+  }
+
+  /** What the server may ask for, "" if nothing was entered. */
+  get apiKey() {
+    return this.#key.value.trim();
+  }
+
+  /** Show where a key is entered. */
+  askForKey() {
+    this.#drawer.showModal();
+    this.#key.focus();
   }
 
   /** @param {Options} options */

@@ -1,5 +1,5 @@
 // @ts-check
-/** What this browser remembers. Nothing of it is ever sent; where storing is forbidden, nothing is kept. */
+/** What this browser remembers; where storing is forbidden, nothing is kept. */
 
 /**
  * @param {string} key

@@ -111,13 +111,18 @@ async function* serverSentEvents(body) {
  * Ask a question and follow its answer; the last event is `done`, or an AnswerError is thrown.
  * @param {string} question
  * @param {Options} options
+ * @param {string} apiKey "" for none
  * @param {AbortSignal} signal
  * @returns {AsyncGenerator<AnswerEvent, void, void>}
  */
-export async function* ask(question, options, signal) {
+export async function* ask(question, options, apiKey, signal) {
   const sent = fetch("answer", {
     method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+    headers: {
+      "Content-Type": "application/json",
+      Accept: "text/event-stream",
+      ...(apiKey && { Authorization: `Bearer ${apiKey}` }),
+    },
     body: JSON.stringify({ question, ...options, stream: true }),
     signal,
   });

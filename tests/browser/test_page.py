@@ -293,13 +293,13 @@ class TestFailures:
         expect(page.get_by_text("Passages found (1)")).to_be_visible()
 
     @failed_requests_expected
-    def test_a_busy_server_is_told_in_its_words_and_can_be_tried_again(self, page: Page) -> None:
-        refuse_with(page, 503, "busy", "16 questions wait; ask again in 30 seconds.")
+    def test_a_busy_server_is_told_and_can_be_tried_again(self, page: Page) -> None:
+        refuse_with(page, 429, "overloaded", "16 answers wait already")
         ask(page)
         expect_state(page, "error")
         notice = page.locator("#notice")
         expect(notice).to_contain_text("The server is busy")
-        expect(notice).to_contain_text("16 questions wait; ask again in 30 seconds.")
+        expect(notice).to_contain_text("More questions are waiting than it can take.")
         expect(page.locator("#notice-wait")).to_be_empty()  # this one names no time
         reply_with(page, events(OCEAN))
         page.get_by_role("button", name="Try again").click()

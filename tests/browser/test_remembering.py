@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import Watch
 from tests.browser.replies import OCEAN, ask, events, expect_state, has_sideways_scroll, stream
 
 OpenPage = Callable[..., Page]
@@ -55,6 +56,36 @@ class TestSettings:
             {"question": None, "mode": "grounded", "k": 8, "max_tokens": 256, "stream": True},
             {"question": None, **chosen, "stream": True},
         ]
+
+    def test_a_server_that_asks_for_a_key_gets_the_one_that_is_entered(
+        self, page: Page, watch: Watch
+    ) -> None:
+        watch.failed_requests_expected = True
+        keys: list[str | None] = []
+
+        def reply(route: Route) -> None:
+            keys.append(route.request.headers.get("authorization"))
+            if keys[-1] == "Bearer 0123456789abcdef":
+                route.fulfill(content_type="text/event-stream", body=stream(events(OCEAN)))
+            else:
+                error = {"code": "api_key_missing", "message": "no key", "details": []}
+                route.fulfill(status=401, json={"error": error})
+
+        page.route("**/answer", reply)
+        ask(page)
+        expect(page.locator("#notice")).to_contain_text("The server asks for a key")
+        expect(page.get_by_label("Key", exact=False)).to_be_focused()
+        page.keyboard.type("0123456789abcdef")
+        page.keyboard.press("Enter")
+        expect(page.locator("#settings")).to_be_hidden()
+        page.get_by_role("button", name="Try again").click()
+        expect_state(page, "done")
+        page.reload()
+        ask_all(page, OCEAN.question)
+        assert keys == [None, *["Bearer 0123456789abcdef"] * 2]
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_role("button", name="Back to the defaults").click()
+        assert page.evaluate("localStorage.getItem('rag-rt-key')") is None
 
     def test_the_defaults_come_back(self, page: Page, sent: list[dict[str, Any]]) -> None:
         page.get_by_role("button", name="Settings").click()
