@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Self
 
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -149,7 +150,7 @@ class Generator:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             model = _model_of(folder)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise GeneratorError(
                 f"cannot load the generator '{name}': {error}; name a folder with safetensors "
                 "weights, a Hugging Face Hub id that can be reached, or 'starter' "

@@ -242,8 +242,11 @@ def connection() -> socket.socket:
 
 
 def _answerer() -> Load:
+    from transformers.utils.logging import disable_progress_bar
+
     from rag_rt.answerer import Answerer
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # standard error is the log
     return Answerer.from_settings
 
 
