@@ -1,14 +1,21 @@
 """Logs as JSON, a line each, with the id of the request they belong to."""
 
+import atexit
 import json
 import logging
 import sys
+import time
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from queue import Full, Queue
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request at hand; empty outside of one."""
 
+_MOST_UNWRITTEN = 10_000  # records
+_LAST_S = 1.0  # seconds that the last records of a process get to be written
 _ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
 
 
@@ -31,8 +38,31 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class _NeverWaiting(QueueHandler):
+    """Leaves records to another thread, and drops those for which there is no room."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Hand over a record, or drop it."""
+        with suppress(Full):
+            self.queue.put_nowait(record)
+
+
 def log_as_json(level: str) -> None:
-    """Send the records of this process, from `level` up, to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send the records of this process, from `level` up, to standard error.
+
+    Who reads standard error may read slowly, or not at all: then records are lost, and nothing
+    waits.
+    """
+    records: Queue[logging.LogRecord] = Queue(_MOST_UNWRITTEN)
+    handler = _NeverWaiting(records)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    QueueListener(records, logging.StreamHandler(sys.stderr)).start()
+    atexit.register(_write_last, records)
+
+
+def _write_last(records: "Queue[logging.LogRecord]") -> None:
+    ends = time.monotonic() + _LAST_S
+    while not records.empty() and time.monotonic() < ends:
+        time.sleep(0.01)
+    time.sleep(0.01)  # the last one is out of the queue before it is written

@@ -56,17 +56,19 @@ def answerer(settings: Settings) -> Answerer:
 
 
 @pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server process with the real models, on a free port."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([RAG_RT, "serve", "--port", str(port)], stderr=subprocess.PIPE)
+    log = tmp_path_factory.mktemp("server") / "log"
+    with log.open("wb") as file:  # a pipe that nobody reads would fill, and stop the server
+        process = subprocess.Popen([RAG_RT, "serve", "--port", str(port)], stderr=file)
     try:
-        wait_until_ready(url, process)
+        wait_until_ready(url, process, log)
         yield url
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
 
 
 def free_port() -> int:
@@ -76,10 +78,10 @@ def free_port() -> int:
         return port
 
 
-def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+def wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path | None = None) -> None:
     for _ in range(600):
         if process.poll() is not None:
-            _, errors = process.communicate()
+            errors = log.read_bytes() if log else process.communicate()[1]
             raise AssertionError(f"the server ended while starting: {errors.decode()}")
         try:
             if httpx.get(f"{url}/readyz").status_code == 200:

@@ -1,5 +1,6 @@
 """What goes wrong at clients and in the worker; docs/service.md has a row for each."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -211,6 +212,14 @@ def test_clock_jumps() -> None:
         assert service.ask("steps=1000 each=0.01", timeout_s=0.5).status_code == 504
         assert 0.4 < time.monotonic() - begun < 2
         assert service.ask("steps=100 each=0.01 n=2", timeout_s=20).status_code == 200
+
+
+def test_log_is_not_read() -> None:
+    with scripted() as service:
+        assert service.process.stderr is not None
+        fcntl.fcntl(service.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        for number in range(60):
+            assert service.ask(f"steps=1 n={number}").status_code == 200
 
 
 def test_disk_of_the_log_is_full() -> None:
