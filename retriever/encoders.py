@@ -19,6 +19,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of items done and the number of all items."""
 
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained with (its sentence_bert_config.json)
+SHAPES = 16  # lengths are multiples of it: kernels are made for each shape, and kept
 BATCH = 32  # 185 passages a second, against 146 at 8 and 147 at 64 (2 cores, bfloat16)
 
 
@@ -134,6 +135,7 @@ class Encoder:
         inputs = self._tokenizer(
             list(texts),
             padding=True,
+            pad_to_multiple_of=SHAPES,
             truncation=True,
             max_length=MAX_TOKENS,
             return_tensors="pt",
@@ -160,7 +162,12 @@ class Encoder:
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> Vectors:
         inputs = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+            texts,
+            padding=True,
+            pad_to_multiple_of=SHAPES,
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
         )
         hidden = self._model(**inputs).last_hidden_state.float()  # (B, T, D)
         mask = inputs["attention_mask"].unsqueeze(-1).float()  # (B, T, 1)

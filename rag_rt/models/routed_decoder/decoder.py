@@ -124,8 +124,10 @@ class RoutedDecoder:
         cluster_blocks(np.zeros((1, TILE, size), np.float32), np.zeros((1, TILE), np.int64), TILE)
 
     def open_row(self, capacity: int) -> CachedRow:
-        """An empty row with room for `capacity` tokens."""
-        return CachedRow(self.config, capacity, self._dtype, self._routing)
+        """An empty row with room for `capacity` tokens; clusters are made where it is routed."""
+        routed_from = min(self._written_dense_below, self._read_dense_below)
+        routing = self._routing if capacity > routed_from else None
+        return CachedRow(self.config, capacity, self._dtype, routing)
 
     @torch.inference_mode()
     def read(self, row: CachedRow, ids: Sequence[int]) -> Tensor:
