@@ -179,6 +179,7 @@ def _sentence(
     evidence: Iterable[Any],
     probability: float | None = None,
     claims: Iterable[Any] = (),
+    quotation: bool = False,
 ) -> Sentence:
     return Sentence(
         start,
@@ -187,6 +188,7 @@ def _sentence(
         _quotes(evidence),
         probability,
         tuple(_claim(**c) for c in claims),
+        quotation,
     )
 
 
