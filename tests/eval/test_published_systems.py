@@ -176,7 +176,10 @@ def test_predictions_for_derived_records_say_so(world: World) -> None:
 def test_the_pipeline_runs_any_chat_model_over_any_retriever(
     world: World, dpr: str, passages: tuple[str, ...]
 ) -> None:
-    """Its floor for cosines does not touch products, which may lie anywhere."""
+    """Its floor for cosines does not touch products, which may lie anywhere.
+
+    What the tiny model babbles gives way to quotations of the passages.
+    """
     chat = make_chat(world.folder / f"chat{len(passages)}")
     options = ("--generator", chat, "--retriever", dpr, "--k", "2", *passages)
     name = f"pipeline{len(passages)}"
@@ -184,7 +187,8 @@ def test_the_pipeline_runs_any_chat_model_over_any_retriever(
     assert outcome.returncode == 0, outcome.stderr
     answers = {guess["output"][0]["answer"] for guess in read(out)}
     assert NOT_FOUND not in answers
-    assert len(answers) > 1
+    texts = " ".join(text for _, text in PAGES.values())
+    assert all(answer.split(". ")[0].rstrip(".") in texts for answer in answers)
 
 
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_file(
