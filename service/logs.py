@@ -16,6 +16,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _MOST_UNWRITTEN = 10_000  # records
 _LAST_S = 1.0  # seconds that the last records of a process get to be written
+_unwritten: "Queue[logging.LogRecord]" = Queue(_MOST_UNWRITTEN)
 _ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
 
 
@@ -53,16 +54,16 @@ def log_as_json(level: str) -> None:
     Who reads standard error may read slowly, or not at all: then records are lost, and nothing
     waits.
     """
-    records: Queue[logging.LogRecord] = Queue(_MOST_UNWRITTEN)
-    handler = _NeverWaiting(records)
+    handler = _NeverWaiting(_unwritten)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    QueueListener(records, logging.StreamHandler(sys.stderr)).start()
-    atexit.register(_write_last, records)
+    QueueListener(_unwritten, logging.StreamHandler(sys.stderr)).start()
+    atexit.register(write_last)
 
 
-def _write_last(records: "Queue[logging.LogRecord]") -> None:
+def write_last() -> None:
+    """Wait until all records so far are written, a second at most."""
     ends = time.monotonic() + _LAST_S
-    while not records.empty() and time.monotonic() < ends:
+    while not _unwritten.empty() and time.monotonic() < ends:
         time.sleep(0.01)
     time.sleep(0.01)  # the last one is out of the queue before it is written

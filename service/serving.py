@@ -14,7 +14,7 @@ from rag_rt.settings import Settings
 from service.app import create_app
 from service.connections import Connection
 from service.keys import load_keys
-from service.logs import log_as_json
+from service.logs import log_as_json, write_last
 from service.scheduling import Scheduler
 from service.settings import ServiceSettings, load_service_settings
 from service.supervising import COMMAND, Worker
@@ -87,6 +87,7 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
             print(f"Serving on {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         server.run(sockets=[listener])
     if server.cannot_begin:
+        write_last()  # the reason is to be the last line
         raise ServingError(worker.failure)
 
 

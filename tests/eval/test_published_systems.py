@@ -187,7 +187,7 @@ def test_the_pipeline_runs_any_chat_model_over_any_retriever(
     assert outcome.returncode == 0, outcome.stderr
     answers = {guess["output"][0]["answer"] for guess in read(out)}
     assert NOT_FOUND not in answers
-    texts = " ".join(text for _, text in PAGES.values())
+    texts = "".join("".join(paragraphs) for _, paragraphs in PAGES.values())
     assert all(answer.split(". ")[0].rstrip(".") in texts for answer in answers)
 
 
