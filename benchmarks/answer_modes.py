@@ -34,6 +34,7 @@ from retriever import Hit
 from retriever.random_passages import RandomRetriever
 
 RUN = 8  # words in a row that a passage holds, from which they count as copied
+DEFAULT = "grounded (default)"
 SEED = 0  # of the random passages
 COLUMNS = (
     "way",
@@ -65,7 +66,7 @@ class Way:
 WAYS = (
     Way("plain prompting", Mode.FREE, plain=True, always=True),
     Way("free", Mode.FREE),
-    Way("grounded (default)", Mode.GROUNDED),
+    Way(DEFAULT, Mode.GROUNDED),
     Way("extractive", Mode.EXTRACTIVE),
     Way("random passages, grounded", Mode.GROUNDED, random=True),
     Way("random passages, made to answer", Mode.GROUNDED, random=True, always=True),
@@ -107,7 +108,11 @@ def main(figures: Path, questions: Path, index: Path, number: int) -> None:
     print(f"{len(records)} questions of {questions.parent.name}, derived data, not official KILT;")
     print(f"{asking.answerer.generator.name}, greedy, no batch; {machine()}\n")
     ids = {record["id"] for record in records}
-    print_table([one for one in done if one.id in ids])
+    asked = [one for one in done if one.id in ids]
+    print_table(asked)
+    answered = {one.id for one in asked if one.way == DEFAULT and one.answered}
+    print(f"\nThe {len(answered)} of them that {DEFAULT} answers:\n")
+    print_table([one for one in asked if one.id in answered])
 
 
 def read(path: Path) -> list[Figures]:

@@ -1,7 +1,7 @@
 """Settings: what runs where, from `RAG_RT_…` environment variables."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError
@@ -78,11 +78,24 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a variable does not hold what it must; the message names it.
     """
+    return from_environment(Settings)
+
+
+Kind = TypeVar("Kind", bound=BaseSettings)
+
+
+def from_environment(kind: type[Kind]) -> Kind:
+    """Settings of a kind without secrets, from the variables that begin with its prefix.
+
+    Raises:
+        SettingsError: a variable does not hold what it must; the message names it.
+    """
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
+        prefix = kind.model_config.get("env_prefix", "")
         problems = "; ".join(
-            f"RAG_RT_{'_'.join(map(str, problem['loc'])).upper()} is "
+            f"{prefix}{'_'.join(map(str, problem['loc'])).upper()} is "
             f"{problem['input']!r}: {problem['msg']}"
             for problem in error.errors()
         )

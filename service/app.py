@@ -15,7 +15,6 @@ from pydantic_core import to_json
 from starlette.middleware.cors import CORSMiddleware
 
 from rag_rt.answers import Answer
-from rag_rt.events import Finished
 from service.docs_page import add_docs
 from service.errors import (
     Loading,
@@ -25,7 +24,7 @@ from service.errors import (
     reply_to,
     told_to_clients,
 )
-from service.events import Event, Queued, data_of, name_of
+from service.events import Event, Queued, answer_of, data_of, name_of, next_of
 from service.keys import ApiKeys, Keys, describe_keys
 from service.leaving import unless_gone
 from service.metrics import Metrics
@@ -147,7 +146,7 @@ def _add_answers(app: FastAPI, scheduler: Scheduler, settings: ServiceSettings) 
         request = body.to_request()
         if not body.stream:
             events = scheduler.stream(request, deadline=seconds)
-            whole = await unless_gone(http, _whole(events))
+            whole = await unless_gone(http, answer_of(events))
             return _gone() if whole is None else _json(whole)
         if last_event_id is None:
             name, request = scheduler.kept.begin(request)
@@ -156,7 +155,7 @@ def _add_answers(app: FastAPI, scheduler: Scheduler, settings: ServiceSettings) 
             name, request, told = scheduler.kept.find(last_event_id)
         events = scheduler.stream(request, deadline=seconds)
         # What can be refused is refused before the reply begins.
-        first = await unless_gone(http, _next(events))
+        first = await unless_gone(http, next_of(events))
         if first is None:
             return _gone()
         pieces = _as_server_sent(name, told, first, events)
@@ -199,18 +198,6 @@ def _json(value: object) -> Response:
 
 def _gone() -> Response:
     return Response(status_code=499)  # nobody reads it
-
-
-async def _next(events: AsyncGenerator[Event]) -> Event:
-    return await anext(events)
-
-
-async def _whole(events: AsyncGenerator[Event]) -> Answer:
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Finished):
-                return event.answer
-    raise AssertionError("a stream ends with Finished")
 
 
 async def _as_server_sent(

@@ -1,11 +1,14 @@
 """What a client is told of an answer: the pipeline's events, and its place in the line."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from rag_rt import events
+from rag_rt.answers import Answer
 from rag_rt.events import Finished, Grounded, Retrieved, Wrote
 
 
@@ -21,6 +24,20 @@ Event = Queued | events.Event
 _TYPES = {"retrieval": Retrieved, "token": Wrote, "sentence": Grounded, "done": Finished}
 _NAMES = {Queued: "queued", **{kind: name for name, kind in _TYPES.items()}}
 _PARSERS: dict[str, TypeAdapter[Any]] = {n: TypeAdapter(kind) for n, kind in _TYPES.items()}
+
+
+async def next_of(happening: AsyncGenerator[Event]) -> Event:
+    """The next event of an answer, as a coroutine."""
+    return await anext(happening)
+
+
+async def answer_of(happening: AsyncGenerator[Event]) -> Answer:
+    """The whole answer, at the end of its events."""
+    async with aclosing(happening):
+        async for event in happening:
+            if isinstance(event, Finished):
+                return event.answer
+    raise AssertionError("a stream ends with Finished")
 
 
 def name_of(event: Event) -> str:

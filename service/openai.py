@@ -18,7 +18,7 @@ from rag_rt import requests
 from rag_rt.answers import Answer, Sentence
 from rag_rt.events import Finished, Grounded, Retrieved, Wrote
 from retriever import Hit
-from service.events import Event
+from service.events import Event, answer_of, next_of
 from service.leaving import unless_gone
 from service.openai_errors import ChatRefused, OpenAIRoute, failure
 from service.openai_schemas import (
@@ -95,10 +95,10 @@ def openai_router(answers: Answers, *, heartbeat_s: float) -> APIRouter:
             "model": body.model,
         }
         if not body.stream:
-            answer = await unless_gone(http, _answer_of(events))
+            answer = await unless_gone(http, answer_of(events))
             return _gone() if answer is None else JSONResponse(_completion(head, answer))
         # What can be refused is refused before the reply begins.
-        first = await unless_gone(http, _next(events))
+        first = await unless_gone(http, next_of(events))
         if first is None:
             return _gone()
         usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -121,18 +121,6 @@ def _refuse(body: ChatRequest) -> None:
     if body.model not in MODELS:
         message = f"there is no model '{body.model}'; name one of {', '.join(MODELS)}"
         raise ChatRefused(404, "model_not_found", "model", message)
-
-
-async def _next(events: AsyncGenerator[Event]) -> Event:
-    return await anext(events)
-
-
-async def _answer_of(events: AsyncGenerator[Event]) -> Answer:
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Finished):
-                return event.answer
-    raise AssertionError("a stream ends with Finished")
 
 
 def _completion(head: dict[str, Any], answer: Answer) -> dict[str, Any]:

@@ -2,18 +2,16 @@
 
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rag_rt.errors import SettingsError
-
-_PREFIX = "RAG_RT_SERVICE_"
+from rag_rt.settings import from_environment
 
 
 class ServiceSettings(BaseSettings):
     """Each field is the environment variable `RAG_RT_SERVICE_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="RAG_RT_SERVICE_", frozen=True)
 
     running: int = Field(default=8, ge=1, le=64, description="answers in progress together")
     waiting: int = Field(
@@ -65,12 +63,4 @@ def load_service_settings() -> ServiceSettings:
     Raises:
         SettingsError: a variable does not hold what it must; the message names it.
     """
-    try:
-        return ServiceSettings()
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{_PREFIX}{'_'.join(map(str, problem['loc'])).upper()} is "
-            f"{problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise SettingsError(f"{problems}; correct or unset it") from None
+    return from_environment(ServiceSettings)
