@@ -1,76 +1,114 @@
-"""Passages a second into vectors: ours beside a plain float32 loop over the same weights.
+"""Passages a second into vectors: ours beside sentence-transformers, with the same weights.
 
-Run: python -m benchmarks.encoding
+Run: python -m benchmarks.encoding (with sentence-transformers installed, for its rows)
 """
 
-import statistics
+import importlib.util
+import json
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from benchmarks.machine import machine
-from retriever import starter_pack
-from retriever.encoders import BATCH, MAX_TOKENS, Encoder, Vectors
-from retriever.sources import open_source
+from benchmarks.measuring import in_child, resident_mib
+from retriever.encoders import Encoder, Vectors, folder_of
+from retriever.loading import Precision
+from retriever.sources import Skipped, open_source
+from retriever.splitting import split_page
 
-PASSAGES = 512
-ROUNDS = 3
+PASSAGES = 1024
+ROUNDS = 5
+BASELINE = "sentence-transformers, float32"
+ABSENT = "sentence-transformers is not installed, so its rows are left out: pip install it"
+Encode = Callable[[Sequence[str]], Vectors]
 
 
 def main() -> None:
-    pages = open_source("starter").pages()
-    texts = [f"{page.title}\n{page.text}" for page, _ in zip(pages, range(PASSAGES), strict=False)]
-    encoder = Encoder("starter")
-    plain = plain_encoder()
-    rates: dict[str, list[float]] = {"plain": [], "ours": []}
-    for _ in range(ROUNDS):
-        reference, seconds = timed(plain, texts)
-        rates["plain"].append(PASSAGES / seconds)
-        vectors, seconds = timed(encoder.encode, texts)
-        rates["ours"].append(PASSAGES / seconds)
-    cosines = (vectors * reference).sum(axis=1)
-    base, ours = (statistics.median(rates[name]) for name in ("plain", "ours"))
-    print(f"{PASSAGES} passages, median of {ROUNDS}; {machine()}\n")
-    print("| encoder | passages a second | ratio |\n|---|---|---|")
-    print(f"| plain loop, float32, batches of {BATCH} as they come | {base:.0f} | 1.0 |")
-    print(f"| ours, sorted by length, bfloat16 where native | {ours:.0f} | {ours / base:.1f} |")
-    print(f"\nSmallest cosine between the two: {cosines.min():.4f}")
+    print(f"{PASSAGES:,} passages, median of {ROUNDS} rounds in turn; {machine()}")
+    for cores in (1, 2):
+        found = in_child("benchmarks.encoding", cores)
+        first = next(iter(found["rates"]))
+        print(f"\n{cores} core{'s' * (cores > 1)}, {found['tokens']:.0f} tokens a passage\n")
+        print(f"| encoder | passages a second | against {first} | least cosine to it |")
+        print("|---|---|---|---|")
+        for name, rates in found["rates"].items():
+            rate, base = median(rates), median(found["rates"][first])
+            print(f"| {name} | {rate:.0f} | {rate / base:.2f} | {found['cosines'][name]:.5f} |")
+        print(f"\nResident at the end: {found['resident']:.0f} MiB")
+    if not has_sentence_transformers():
+        print(f"\n{ABSENT}")
 
 
-def timed(
-    encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str]
-) -> tuple[Vectors, float]:
-    begun = time.perf_counter()
-    return encode(texts), time.perf_counter() - begun
+def measure(cores: int) -> dict[str, Any]:
+    """Rates and least cosines of every encoder, on so many cores."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+    torch.set_num_threads(cores)
+    texts = passages()
+    encoders = contestants()
+    rates: dict[str, list[float]] = {name: [] for name in encoders}
+    vectors: dict[str, Vectors] = {}
+    for number in range(ROUNDS + 1):
+        for name, encode in encoders.items():
+            begun = time.perf_counter()
+            vectors[name] = encode(texts)
+            if number:  # the first round makes kernels
+                rates[name].append(len(texts) / (time.perf_counter() - begun))
+    reference = next(iter(vectors.values()))
+    tokenizer = AutoTokenizer.from_pretrained(folder_of("starter"))
+    return {
+        "rates": rates,
+        "cosines": {name: float((v * reference).sum(1).min()) for name, v in vectors.items()},
+        "tokens": float(np.mean([len(ids) for ids in tokenizer(texts)["input_ids"]])),
+        "resident": resident_mib(),
+    }
 
 
-def plain_encoder() -> Callable[[Sequence[str]], Vectors]:
-    folder = starter_pack.locate(starter_pack.ENCODER).parent
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+def passages() -> list[str]:
+    pages = open_source("starter").pages(Skipped(0, print))
+    found = islice((p for page in pages for p in split_page(page)), PASSAGES)
+    return [f"{passage.title}\n{passage.text}" for passage in found]
 
-    @torch.inference_mode()
+
+def contestants() -> dict[str, Encode]:
+    """What is compared; the first is the baseline."""
+    encoders: dict[str, Encode] = {}
+    if has_sentence_transformers():
+        encoders[BASELINE] = sentence_transformers(torch.float32)
+        encoders["sentence-transformers, bfloat16"] = sentence_transformers(torch.bfloat16)
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        encoders[f"ours, {precision}"] = Encoder("starter", precision=precision).encode
+    return encoders
+
+
+def has_sentence_transformers() -> bool:
+    return importlib.util.find_spec("sentence_transformers") is not None
+
+
+def sentence_transformers(dtype: torch.dtype) -> Encode:
+    """Its own way, with its own batch size."""
+    module: Any = importlib.import_module("sentence_transformers")
+    model = module.SentenceTransformer(
+        folder_of("starter"), device="cpu", model_kwargs={"dtype": dtype}
+    )
+
     def encode(texts: Sequence[str]) -> Vectors:
-        batches = []
-        for first in range(0, len(texts), BATCH):
-            inputs = tokenizer(
-                list(texts[first : first + BATCH]),
-                padding=True,
-                truncation=True,
-                max_length=MAX_TOKENS,
-                return_tensors="pt",
-            )
-            hidden = model(**inputs).last_hidden_state
-            mask = inputs["attention_mask"].unsqueeze(-1)
-            means = (hidden * mask).sum(1) / mask.sum(1)
-            batches.append(torch.nn.functional.normalize(means, dim=-1).numpy())
-        return np.concatenate(batches)
+        vectors: Vectors = model.encode(list(texts), convert_to_tensor=True).float().numpy()
+        return vectors
 
     return encode
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(measure(int(sys.argv[2]))))
+    else:
+        main()

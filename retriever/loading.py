@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoTokenizer
@@ -20,6 +20,10 @@ PICKLED_ONLY = (
     "(docs/predicting.md), then name DIR"
 )
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What a model computes in; `auto` is bfloat16 where the device multiplies it, else float32."""
+Device = Literal["cpu", "cuda"]
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -31,7 +35,11 @@ class Loaded:
 
 
 def load_encoder_model(
-    model_class: Any, folder: str, name: str, dtype: torch.dtype = torch.float32
+    model_class: Any,
+    folder: str,
+    name: str,
+    precision: Precision = "float32",
+    device: Device = "cpu",
 ) -> Loaded:
     """Load one model of an encoder, ready to compute.
 
@@ -39,11 +47,18 @@ def load_encoder_model(
         model_class: of transformers, or of its kind.
         folder: a folder or a Hub id.
         name: what the person called it.
-        dtype: that it computes in.
+        precision: that it computes in.
+        device: that it computes on.
 
     Raises:
-        EncoderError: there is no such model, or its weights are not safetensors.
+        EncoderError: there is no such model or device, or its weights are not safetensors.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EncoderError(
+            f"the encoder '{name}' is to compute on 'cuda', and torch finds no such device; "
+            "name 'cpu', or install a torch that knows the GPU"
+        )
+    dtype = _dtype(precision, device)
     try:
         weights = cached_file(folder, WEIGHTS)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -53,8 +68,19 @@ def load_encoder_model(
             f"cannot load the encoder '{name}': {error}; a model is a folder with {WEIGHTS} or a "
             f"Hub id that can be reached, and RAG_RT_ENCODER is {ENCODER_NAMES}; {PICKLED_ONLY}"
         ) from error
-    model.train(False)
+    model.to(device).train(False)
     return Loaded(model, tokenizer, file_digest(Path(str(weights))))
+
+
+def _dtype(precision: Precision, device: Device) -> torch.dtype:
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    native = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device == "cuda"
+        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return torch.bfloat16 if native else torch.float32
 
 
 def weights_digest(model: torch.nn.Module) -> str:

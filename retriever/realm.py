@@ -9,13 +9,13 @@ and a BERT tokenizer.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, BertConfig, BertModel, BertPreTrainedModel
 
-from retriever.encoders import Progress, Vectors, in_batches
-from retriever.loading import load_encoder_model
+from retriever.encoders import Progress, Vectors
+from retriever.loading import Device, Precision, load_encoder_model
 from retriever.passages import Passage
+from retriever.text_model import TextModel, first_state
 
 MAX_TOKENS = 288  # of a block of evidence, in ORQA, REALM and c-REALM alike
 
@@ -46,46 +46,50 @@ class RealmEmbedder(BertPreTrainedModel):
         vectors: Tensor = self.norm(self.projection(self.bert(**inputs).pooler_output))
         return vectors
 
+    def head(self) -> nn.Sequential:
+        """What makes vectors (B, projection_size) of the last states (B, T, D)."""
+        assert self.bert.pooler is not None
+        return nn.Sequential(self.bert.pooler, self.projection, self.norm)
+
 
 AutoConfig.register(RealmConfig.model_type, RealmConfig, exist_ok=True)
 
 
 class RealmEncoder:
-    """A REALM embedder of questions and passages. Computes in float32."""
+    """A REALM embedder of questions and passages."""
 
     cosine = False
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, precision: Precision = "auto", device: Device = "cpu") -> None:
         """Load an embedder from a folder or a Hugging Face Hub id.
+
+        Args:
+            folder: the model.
+            precision: that its BERT computes in; vectors are float32 in any.
+            device: that it computes on.
 
         Raises:
             EncoderError: it cannot be loaded.
         """
         self.name = f"realm:{folder}"
-        loaded = load_encoder_model(RealmEmbedder, folder, self.name)
-        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        loaded = load_encoder_model(RealmEmbedder, folder, self.name, precision, device)
+        model: RealmEmbedder = loaded.model
         self.fingerprint = self.question_fingerprint = loaded.fingerprint
-        self.dimension: int = self._model.config.projection_size
+        self.dimension = model.config.projection_size
+        self._head = model.head().float()
+        self._text = TextModel(model.bert, loaded.tokenizer, MAX_TOKENS, typed=True)
 
     def encode_questions(self, questions: Sequence[str]) -> Vectors:
         """Vectors (N, D) of questions."""
-        return in_batches(questions, len, self._encode, self.dimension)
+        return self._text.encode((questions,), self._pool, self.dimension)
 
     def encode_passages(
         self, passages: Sequence[Passage], progress: Progress | None = None
     ) -> Vectors:
         """Vectors (N, D) of passages: title and text are a pair of segments."""
-        return in_batches(
-            passages, lambda p: len(p.text), self._encode_passages, self.dimension, progress
-        )
+        segments = [p.title for p in passages], [p.text for p in passages]
+        return self._text.encode(segments, self._pool, self.dimension, progress)
 
-    def _encode_passages(self, passages: list[Passage]) -> Vectors:
-        return self._encode([p.title for p in passages], [p.text for p in passages])
-
-    @torch.inference_mode()
-    def _encode(self, *segments: list[str]) -> Vectors:
-        inputs = self._tokenizer(
-            *segments, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-        )
-        vectors: Vectors = self._model(**inputs).numpy()
+    def _pool(self, states: Tensor, kept: Tensor) -> Tensor:
+        vectors: Tensor = self._head(first_state(states, kept).unsqueeze(1))
         return vectors

@@ -39,10 +39,9 @@ def realm(tmp_path: Path) -> DualEncoder:
     return open_encoder(make_realm(tmp_path / "realm"))
 
 
-def test_dpr_vectors_are_the_states_of_cls_of_segments_of_type_0(
-    tmp_path: Path, dpr: DualEncoder
-) -> None:
+def test_dpr_vectors_are_the_states_of_cls_of_segments_of_type_0(tmp_path: Path) -> None:
     """Against a plain computation, one text at a time."""
+    dpr = open_encoder(make_dpr(tmp_path / "dpr"), precision="float32")
     for side, model_class, texts, vectors in (
         ("questions", DPRQuestionEncoder, [(q,) for q in QUESTIONS], questions_of(dpr)),
         (
@@ -58,10 +57,9 @@ def test_dpr_vectors_are_the_states_of_cls_of_segments_of_type_0(
         np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
-def test_realm_vectors_are_normed_projections_of_the_pooled_state(
-    tmp_path: Path, realm: DualEncoder
-) -> None:
+def test_realm_vectors_are_normed_projections_of_the_pooled_state(tmp_path: Path) -> None:
     folder = tmp_path / "realm"
+    realm = open_encoder(make_realm(folder), precision="float32")
     model: Any = RealmEmbedder.from_pretrained(folder)
 
     def project(segments: tuple[str, ...]) -> np.ndarray:
@@ -105,6 +103,27 @@ def plain_state(
 
 
 @pytest.mark.parametrize("make", [make_dpr, make_realm])
+def test_bfloat16_gives_nearly_the_same_vectors(
+    tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    name = make(tmp_path / "model")
+    exact, rounded = (open_encoder(name, p) for p in ("float32", "bfloat16"))
+    assert exact.fingerprint == rounded.fingerprint
+    for a, b in (
+        (questions_of(exact), questions_of(rounded)),
+        (exact.encode_passages(PASSAGES), rounded.encode_passages(PASSAGES)),
+    ):
+        cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert cosines.min() > 0.999
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"'cuda'.*name 'cpu'"):
+        open_encoder(make_realm(tmp_path / "realm"), device="cuda")
+
+
+@pytest.mark.parametrize("make", [make_dpr, make_realm])
 def test_an_index_ranks_by_the_product_of_unscaled_vectors(
     tmp_path: Path, make: Callable[[Path], str]
 ) -> None:
@@ -113,7 +132,7 @@ def test_an_index_ranks_by_the_product_of_unscaled_vectors(
     assert index.manifest.settings["similarity"] == "inner product"
     assert index.manifest.settings["encoder"] == encoder.name
     found = Retriever(index, encoder).search_batch(QUESTIONS, 3)
-    passages = index.passages.rows(0, 3)
+    passages = index.current().take(range(3))
     products = questions_of(encoder) @ encoder.encode_passages(passages).T
     assert not np.allclose(np.linalg.norm(questions_of(encoder), axis=1), 1)
     for hits, row in zip(found, products, strict=True):

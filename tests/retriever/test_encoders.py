@@ -44,7 +44,8 @@ def test_vectors_have_length_one_and_stand_in_the_order_of_the_texts(encoder: En
 def test_progress_ends_with_all_texts(encoder: Encoder) -> None:
     seen: list[tuple[int, int]] = []
     encoder.encode(TEXTS, lambda done, total: seen.append((done, total)))
-    assert seen == [(32, 40), (40, 40)]
+    assert seen == sorted(set(seen))
+    assert seen[-1] == (40, 40)
 
 
 def test_no_texts_give_no_vectors(encoder: Encoder) -> None:
