@@ -201,9 +201,9 @@ def _ranked(hits: Sequence[Hit]) -> tuple[Hit, ...]:
 
 def simple_cases(retriever: Retriever) -> Iterator[Case]:
     """Questions for articles of the starter corpus by their titles."""
-    passages = retriever.index.passages
-    rows = np.linspace(0, len(passages) - 1, TITLES).astype(int).tolist()
-    for number, passage in enumerate(passages.take(rows)):
+    snapshot = retriever.index.current()
+    rows = np.linspace(0, len(snapshot) - 1, TITLES).astype(int).tolist()
+    for number, passage in enumerate(snapshot.take(rows)):
         question = SIMPLE_FORMS[number % len(SIMPLE_FORMS)].format(passage.title)
         hits = tuple(retriever.search(question, Request.k))
         if passage.title in {hit.passage.title for hit in hits}:

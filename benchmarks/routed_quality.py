@@ -29,7 +29,7 @@ from benchmarks.passage_test import (
 from benchmarks.routed_figures import Figures, Floats, draw, loss, print_table, recovered
 from benchmarks.routed_methods import METHODS, register_methods
 from rag_rt.attention.routed_keys import Routing
-from retriever.sources.kilt import pages
+from retriever.sources import open_source
 
 LENGTHS = (2048, 4096, 8192)
 _SCORED = 512  # tokens before each length
@@ -104,7 +104,7 @@ def print_means(nlls: dict[str, Floats]) -> None:
 
 def _documents(source: Path, tokenizer: Any) -> Iterator[tuple[str, list[int]]]:
     """Titles and first tokens of long pages, in an order of chance."""
-    long = [page for page in pages(source) if len(page.text) > _CHARACTERS]
+    long = [page for page in open_source("kilt", source).pages() if len(page.text) > _CHARACTERS]
     Random(0).shuffle(long)
     for page in long:
         ids = tokenizer(page.text, add_special_tokens=False)["input_ids"][: LENGTHS[-1]]

@@ -20,7 +20,7 @@ from rag_rt.words import content_words
 from retriever import Hit
 from retriever.encoders import Encoder
 from retriever.sentences import sentence_spans
-from retriever.sources.kilt import pages
+from retriever.sources import open_source
 
 POSITIVE = "from its passage"
 KINDS = (
@@ -50,7 +50,7 @@ class Article:
 def articles(path: Path) -> list[Article]:
     """Articles of a KILT knowledge source that have three usable paragraphs or more."""
     found = []
-    for page in pages(path):
+    for page in open_source("kilt", path).pages():
         ends = [*page.paragraph_starts[1:], len(page.text)]
         texts = [page.text[a:b].strip() for a, b in zip(page.paragraph_starts, ends, strict=True)]
         usable = tuple(t for t in texts if _PARAGRAPH[0] <= len(t) <= _PARAGRAPH[1])

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from rag_rt.grounding.features import FREQUENCIES
 from retriever import starter_pack
-from retriever.sources.kilt import pages
+from retriever.sources import open_source
 
 WORDS = 100  # of a passage, as in DPR
 
@@ -22,7 +22,7 @@ def main(wikipedia: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     holding = np.zeros(tokenizer.vocab_size)
     number = 0
-    for page in pages(wikipedia):
+    for page in open_source("kilt", wikipedia).pages():
         passages = list(_passages(page.text))
         number += len(passages)
         for ids in tokenizer(passages, add_special_tokens=False)["input_ids"]:

@@ -7,6 +7,7 @@ version, settings, counts, the size and SHA-256 of every other file, and a diges
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from retriever.errors import ArtefactDamaged, ArtefactMismatch, ArtefactMissing, BuildInProgress
 
@@ -67,6 +71,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     sync_directory(path.parent)
 
 
+def atomic_save(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array in numpy's format as `atomic_write` does."""
+    content = io.BytesIO()  # numpy writing to a file hides that the disk is full
+    np.save(content, array, allow_pickle=False)
+    with atomic_write(path) as file:
+        file.write(content.getbuffer())
+
+
 @contextmanager
 def exclusive(target: Path) -> Iterator[None]:
     """Be the only process that builds `target`.
@@ -94,10 +106,14 @@ def seal(
     version: int,
     settings: Mapping[str, Any],
     counts: Mapping[str, int],
+    part: str = ".",
 ) -> Manifest:
-    """Write the manifest over all files now in `directory`, which completes the artefact."""
+    """Write the manifest over all files now in `directory`, which completes the artefact.
+
+    With `part`, over those of one folder in it: what else is there is not of the artefact.
+    """
     files: dict[str, dict[str, Any]] = {}
-    for path in sorted(directory.rglob("*")):
+    for path in sorted((directory / part).rglob("*")):
         if path.is_file() and path.name != MANIFEST:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -180,10 +196,19 @@ def verified_manifest(directory: Path, *, kind: str, version: int, remedy: str) 
         ArtefactError: as `read_manifest`; `ArtefactDamaged` also where the bytes have changed.
     """
     manifest = read_manifest(directory, kind=kind, version=version, remedy=remedy)
+    verify_bytes(directory, manifest, remedy=remedy)
+    return manifest
+
+
+def verify_bytes(directory: Path, manifest: Manifest, *, remedy: str) -> None:
+    """Read every file of an artefact whole, and compare it with what was written.
+
+    Raises:
+        ArtefactDamaged: the bytes of a file have changed.
+    """
     for name, recorded in manifest.files.items():
         if file_digest(directory / name) != recorded["sha256"]:
             raise ArtefactDamaged(
                 f"{directory / name} is damaged: its bytes are not those that were written "
-                f"(SHA-256 differs); make the {kind} anew with {remedy}"
+                f"(SHA-256 differs); make the {manifest.kind} anew with {remedy}"
             )
-    return manifest

@@ -1,19 +1,17 @@
 """Building an index: resumable, exact, and visible only once it is whole.
 
-Stages, each kept in `OUT.partial` when it is done: the passages; their vectors, in chunks; the
-index file. A build that was stopped at any point goes on from its last finished chunk, and ends
-with the same bytes as an undisturbed one, since the chunks are cut in the same places.
+Stages, each kept in `OUT.partial` when it is done: the passages; their vectors, in chunks; what
+searches them. A build that was stopped at any point goes on from its last finished chunk, and ends
+with the same bytes as an undisturbed one, since the chunks are cut in the same places. Memory does
+not grow with the corpus, but for 24 bytes a page.
 """
 
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import faiss
-import numpy as np
 
 from retriever.artefacts import (
     Manifest,
@@ -23,16 +21,36 @@ from retriever.artefacts import (
     seal,
     verified_manifest,
 )
-from retriever.encoders import DualEncoder, Progress
+from retriever.encoders import DualEncoder, Progress, Vectors
 from retriever.errors import ArtefactError, ArtefactMismatch, SourceError
-from retriever.index import KIND, PASSAGES, REMEDY, VECTORS, VERSION
+from retriever.index_files import KIND, REMEDY, VERSION
+from retriever.kinds import Kind, choose_kind, named_kind
+from retriever.page_table import PageTable
+from retriever.parts import (
+    CHUNK,
+    PAGES,
+    Report,
+    Stored,
+    index_part,
+    write_passages,
+    write_vectors,
+)
 from retriever.passages import Passage, PassageStore
 from retriever.sources import Source
+from retriever.sources.skipping import Skipped
 from retriever.splitting import MAX_WORDS, split_page
 
-CHUNK = 1024  # passages encoded between two safe points: about 6 seconds of work on 2 cores
+GENERATION = "generation-{:06d}"
+AUTO = "auto"
 
-Report = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True)
+class KindWish:
+    """How vectors are to be searched: a kind by name, or the best one for an amount of memory."""
+
+    name: str = AUTO
+    memory: int = 2 * 10**9
+    """Bytes that searching may hold beside the encoder, for "auto"."""
 
 
 def build_index(
@@ -40,6 +58,8 @@ def build_index(
     encoder: DualEncoder,
     out: Path,
     *,
+    kind: KindWish = KindWish(),
+    skipped: Skipped | None = None,
     replace: bool = False,
     report: Report = lambda message: None,
     progress: Progress = lambda done, total: None,
@@ -53,6 +73,9 @@ def build_index(
         source: the corpus.
         encoder: makes the vectors.
         out: the index directory.
+        kind: how vectors are to be searched.
+        skipped: counts malformed records and ends the build beyond its limit; by default the first
+            one ends it.
         replace: allow an index of another corpus or encoder to be replaced.
         report: told in a sentence what each stage does.
         progress: told how many passages are encoded.
@@ -62,20 +85,30 @@ def build_index(
         ArtefactMismatch: `out` holds another index and `replace` is not given.
         SourceError: the corpus cannot be read, or holds no passage.
     """
-    settings = build_settings(source, encoder)
+    settings = build_settings(source, encoder, kind)
     with exclusive(out):
         current = _present(out)
-        if current is not None and current.settings == settings:
+        if current is not None and settings.items() <= current.settings.items():
             return current
         if current is not None and not replace:
             raise ArtefactMismatch(
                 f"{out} already holds an index of {current.settings['source']} "
-                f"by {current.settings['encoder']}; choose another --out, or add --replace"
+                f"by {current.settings['encoder']}, kind {current.settings['kind']}; "
+                "choose another --out, or add --replace"
             )
-        return _build(source, encoder, out, settings, report, progress)
+        work = out.with_name(f"{out.name}.partial")
+        start_or_resume(work, settings, report)
+        new = work / "index"
+        manifest = _present(new)
+        if manifest is None:
+            store = _passages(source, skipped or Skipped(), work, report)
+            manifest = _finish(store, encoder, settings, work, report, progress)
+        replace_directory(new, out)
+        shutil.rmtree(work)
+        return manifest
 
 
-def build_settings(source: Source, encoder: DualEncoder) -> dict[str, Any]:
+def build_settings(source: Source, encoder: DualEncoder, kind: KindWish) -> dict[str, Any]:
     """What an index depends on: two builds with equal settings end with equal bytes."""
     return {
         "source": source.name,
@@ -87,8 +120,60 @@ def build_settings(source: Source, encoder: DualEncoder) -> dict[str, Any]:
         "dimension": encoder.dimension,
         "similarity": "cosine" if encoder.cosine else "inner product",
         "max_words": MAX_WORDS,
-        "factory": "Flat",
+        "kind": kind.name,
+        "memory": kind.memory,
     }
+
+
+def start_or_resume(work: Path, settings: dict[str, Any], report: Report) -> None:
+    """Have a folder for the unfinished: a stopped build's with these settings, or a new one."""
+    state = work / "build.json"
+    if state.is_file() and json.loads(state.read_bytes()) == settings:
+        report("Going on with a build that was stopped")
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "index").mkdir(parents=True)
+    with atomic_write(state) as file:
+        file.write(json.dumps(settings).encode())
+
+
+def wished_kind(settings: Mapping[str, Any], passages: int, dimension: int) -> Kind:
+    """How the vectors of an index with these settings are searched.
+
+    Raises:
+        IndexingError: there is no such kind, or none fits the memory.
+    """
+    if settings["kind"] == AUTO:
+        return choose_kind(passages, dimension, settings["memory"])
+    return named_kind(settings["kind"], passages, dimension)
+
+
+def finish_generation(
+    store: PassageStore,
+    vectors: Callable[[int], Stored],
+    kind: Kind,
+    directory: Path,
+    work: Path,
+    report: Report,
+    progress: Progress,
+) -> dict[str, Any]:
+    """All stages of a base after its passages, each left out where it is done.
+
+    Args:
+        store: its passages.
+        vectors: those of `CHUNK` rows, from a row on.
+        kind: how they are searched.
+        directory: where the passages lie and the rest comes.
+        work: a folder for the unfinished.
+        report: told in a sentence what each stage does.
+        progress: told how far it is.
+
+    Returns:
+        the settings that opening it takes.
+    """
+    write_vectors(vectors, len(store), directory, kind, progress)
+    nearest = index_part(directory, kind, work, report=report, progress=progress)
+    return {"generation": directory.name, "kind_chosen": kind.name, "nearest": nearest}
 
 
 def _present(out: Path) -> Manifest | None:
@@ -98,91 +183,49 @@ def _present(out: Path) -> Manifest | None:
         return None
 
 
-def _build(
-    source: Source,
-    encoder: DualEncoder,
-    out: Path,
-    settings: dict[str, Any],
-    report: Report,
-    progress: Progress,
-) -> Manifest:
-    work = out.with_name(f"{out.name}.partial")
-    new = work / "index"
-    _start_or_resume(work, settings, report)
-    manifest = _present(new)
-    if manifest is None:
-        store = _write_passages(source, new, report)
-        _encode(store, encoder, work, report, progress)
-        manifest = _assemble(store, settings, work, new)
-    replace_directory(new, out)
-    shutil.rmtree(work)
-    return manifest
-
-
-def _start_or_resume(work: Path, settings: dict[str, Any], report: Report) -> None:
-    state = work / "build.json"
-    if state.is_file() and json.loads(state.read_bytes()) == settings:
-        report("Going on with a build that was stopped")
-        return
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "chunks").mkdir(parents=True)
-    (work / "index").mkdir()
-    with atomic_write(state) as file:
-        file.write(json.dumps(settings).encode())
-
-
-def _write_passages(source: Source, new: Path, report: Report) -> PassageStore:
-    path = new / PASSAGES
-    if not path.is_file():
-        report(f"Splitting {source.description} into passages")
-        PassageStore.write(_passages_of(source), path)
-    store = PassageStore(path)
+def _passages(source: Source, skipped: Skipped, work: Path, report: Report) -> PassageStore:
+    directory = work / "index" / GENERATION.format(1)
+    directory.mkdir(exist_ok=True)
+    report(f"Splitting {source.description} into passages")
+    store = write_passages(_split(source, skipped, work / "skipped.json"), directory)
     if not len(store):
         raise SourceError(f"{source.description} holds no text; name another source")
     return store
 
 
-def _passages_of(source: Source) -> Iterator[Passage]:
-    for page in source.pages():
+def _split(source: Source, skipped: Skipped, count: Path) -> Iterator[Passage]:
+    for page in source.pages(skipped):
         yield from split_page(page)
+    with atomic_write(count) as file:  # before the store is there, which ends the stage
+        file.write(json.dumps({"skipped": skipped.malformed, **skipped.left_out}).encode())
 
 
-def _encode(
+def _finish(
     store: PassageStore,
     encoder: DualEncoder,
+    settings: dict[str, Any],
     work: Path,
     report: Report,
     progress: Progress,
-) -> None:
+) -> Manifest:
+    directory = work / "index" / GENERATION.format(1)
+    kind = wished_kind(settings, len(store), encoder.dimension)
+    report(kind.describe(len(store), encoder.dimension))
     report(f"Encoding {len(store):,} passages with {encoder.name}")
-    for first in range(0, len(store), CHUNK):
-        path = _chunk_path(work, first)
-        if not path.is_file():
-            vectors = encoder.encode_passages(
-                store.rows(first, first + CHUNK),
-                _from(first, len(store), progress),
-            )
-            content = io.BytesIO()  # numpy writing to a file hides that the disk is full
-            np.save(content, vectors, allow_pickle=False)
-            with atomic_write(path) as file:
-                file.write(content.getbuffer())
-        progress(min(first + CHUNK, len(store)), len(store))
 
+    def vectors(first: int) -> Vectors:
+        return encoder.encode_passages(store.rows(first, first + CHUNK))
 
-def _from(before: int, total: int, progress: Progress) -> Progress:
-    """Progress through a part, as progress through the whole."""
-    return lambda done, _: progress(before + done, total)
-
-
-def _assemble(store: PassageStore, settings: dict[str, Any], work: Path, new: Path) -> Manifest:
-    index = faiss.IndexFlatIP(settings["dimension"])  # of unit vectors, the product is the cosine
-    for first in range(0, len(store), CHUNK):
-        index.add(np.load(_chunk_path(work, first), allow_pickle=False))
-    with atomic_write(new / VECTORS) as file:
-        file.write(faiss.serialize_index(index).tobytes())
-    counts = {"passages": len(store), "pages": store.count_pages()}
-    return seal(new, kind=KIND, version=VERSION, settings=settings, counts=counts)
-
-
-def _chunk_path(work: Path, first: int) -> Path:
-    return work / "chunks" / f"{first:012d}.npy"
+    made = finish_generation(store, vectors, kind, directory, work, report, progress)
+    counts = {
+        "passages": len(store),
+        "pages": len(PageTable(directory / PAGES)),
+        **json.loads((work / "skipped.json").read_bytes()),
+    }
+    return seal(
+        work / "index",
+        kind=KIND,
+        version=VERSION,
+        settings={**settings, **made, "folded": 0},
+        counts=counts,
+    )

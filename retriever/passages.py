@@ -1,12 +1,11 @@
 """Pages, passages, and the memory-mapped store that passages live in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from retriever.artefacts import atomic_write
 
@@ -50,11 +49,14 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found for a query: `score` is the inner product with it, `rank` counts from 1."""
+    """A passage found for a query; `rank` counts from 1."""
 
     passage: Passage
     score: float
+    """What it was ranked by: greater is better, and no more can be said of it in general."""
     rank: int
+    similarity: float
+    """Inner product of the vectors of query and passage, whatever it was ranked by."""
 
 
 MAX_PASSAGES = 50  # hits a query may ask for
@@ -95,18 +97,21 @@ class PassageStore:
         """The passages at these rows, in this order."""
         return [passage for row in rows for passage in self.rows(row, row + 1)]
 
-    def find(self, passage_id: str) -> Passage | None:
-        """The passage of this id, None where there is none.
+    def page_id(self, row: int) -> str:
+        """The page that the passage of a row is from."""
+        page_id: str = self._table["page_id"][row].as_py()
+        return page_id
 
-        Looks through all ids and keeps nothing: 0.1 to 0.3 s among KILT's 36 million
-        (`benchmarks/passage_lookup.py`).
-        """
-        row = pc.index(self._table["id"], pa.scalar(passage_id, pa.string())).as_py()
-        return None if row < 0 else self.rows(row, row + 1)[0]
+    def page_ids(self) -> Iterator[str]:
+        """The page of each row, in order."""
+        for chunk in self._table["page_id"].chunks:
+            yield from chunk.to_pylist()
 
-    def count_pages(self) -> int:
-        """How many different pages the passages are from."""
-        return len(pc.unique(self._table["page_id"]))
+    def texts(self) -> Iterator[str]:
+        """What is encoded of each row, in order: the title, a line break, the text."""
+        for batch in self._table.select(["title", "text"]).to_batches():
+            for title, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield f"{title}\n{text}"
 
     @staticmethod
     def write(passages: Iterable[Passage], path: Path) -> int:

@@ -6,6 +6,7 @@ random documents in the place of the retrieved ones, to see whether the answers 
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from retriever.errors import QueryError
@@ -49,7 +50,7 @@ class RandomRetriever:
                 break
             if passage.page_id not in taken:
                 taken.add(passage.page_id)
-                drawn.append(Hit(passage, hits[len(drawn)].score, len(drawn) + 1))
+                drawn.append(replace(hits[len(drawn)], passage=passage))
         if len(drawn) < len(hits):
             raise QueryError(
                 f"the index at {self.retriever.index.directory} holds only {len(drawn)} pages "
@@ -60,10 +61,11 @@ class RandomRetriever:
 
     def _shuffled(self, question: str) -> Iterator[Passage]:
         """All passages of the index, in an order of the question's own, one after the other."""
-        store = self.retriever.index.passages
+        snapshot = self.retriever.index.current()
         order = random.Random(f"{self._seed}\n{question}")  # noqa: S311  # no secret depends on it
-        for row in _permutation(len(store), order):
-            yield from store.rows(row, row + 1)
+        for row in _permutation(snapshot.row_count, order):
+            if snapshot.alive(row):
+                yield from snapshot.take([row])
 
 
 def _permutation(size: int, order: random.Random) -> Iterator[int]:

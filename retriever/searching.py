@@ -1,12 +1,13 @@
 """Questions in, passages out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from retriever.encoders import DualEncoder
 from retriever.errors import QueryError
-from retriever.index import Index
-from retriever.passages import MAX_PASSAGES, Hit
+from retriever.index import Index, Snapshot, require_encoder
+from retriever.passages import MAX_PASSAGES, Hit, Passage
 
 
 class Searcher(Protocol):
@@ -22,6 +23,15 @@ class Searcher(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CorpusFacts:
+    """What can be found."""
+
+    passages: int
+    pages: int
+    source: str
+
+
 class Retriever:
     """Dense retrieval: the passages whose vectors have the greatest product with the question's."""
 
@@ -31,7 +41,7 @@ class Retriever:
         Raises:
             ArtefactMismatch: the index was built with another encoder.
         """
-        index.require_encoder(encoder)
+        require_encoder(index.current(), encoder)
         self.index = index
         self.encoder = encoder
 
@@ -43,6 +53,17 @@ class Retriever:
             "question_fingerprint": self.encoder.question_fingerprint,
             "index": dict(self.index.manifest.settings),
         }
+
+    @property
+    def corpus(self) -> CorpusFacts:
+        """What can be found now."""
+        snapshot = self.index.current()
+        description = snapshot.manifest.settings["source_description"]
+        return CorpusFacts(len(snapshot), snapshot.page_count, description)
+
+    def find(self, passage_id: str) -> Passage | None:
+        """The passage of this id, None where there is none."""
+        return self.index.current().find(passage_id)
 
     def search(self, question: str, k: int) -> list[Hit]:
         """The `k` best passages for a question, best first.
@@ -62,15 +83,17 @@ class Retriever:
             raise QueryError("the question is empty; ask something")
         if not 1 <= k <= MAX_PASSAGES:
             raise QueryError(f"k is {k}; it must be between 1 and {MAX_PASSAGES} passages")
-        scores, rows = self.index.search(self.encoder.encode_questions(questions), k)
+        snapshot = self.index.current()
+        scores, rows = snapshot.search(self.encoder.encode_questions(questions), k)
         return [
-            self._hits(row_scores, row)
+            _hits(snapshot, row_scores, row)
             for row_scores, row in zip(scores.tolist(), rows.tolist(), strict=True)
         ]
 
-    def _hits(self, scores: Sequence[float], rows: Sequence[int]) -> tuple[Hit, ...]:
-        passages = self.index.passages.take(rows)
-        return tuple(
-            Hit(passage, score, rank)
-            for rank, (passage, score) in enumerate(zip(passages, scores, strict=True), start=1)
-        )
+
+def _hits(snapshot: Snapshot, scores: Sequence[float], rows: Sequence[int]) -> tuple[Hit, ...]:
+    passages = snapshot.take(rows)
+    return tuple(
+        Hit(passage, score, rank)
+        for rank, (passage, score) in enumerate(zip(passages, scores, strict=True), start=1)
+    )

@@ -161,7 +161,7 @@ class Loop:
                 case "search":
                     found: Any = retriever.search(data["question"], data["k"])
                 case "passage":
-                    found = retriever.index.passages.find(data["id"])
+                    found = retriever.find(data["id"])
                 case _:
                     raise ValueError(f"there is no call {message.name!r}")
         except Exception as error:

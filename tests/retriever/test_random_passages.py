@@ -35,7 +35,7 @@ def test_pages_that_are_found_or_drawn_already_are_passed_over(
     retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question = QUESTIONS[0]
-    _, rows = retriever.index.search(retriever.encoder.encode_questions([question]), 8)
+    _, rows = retriever.index.current().search(retriever.encoder.encode_questions([question]), 8)
     # As if the dice fell on the found passages first, then on each other one twice.
     order = [*rows[0].tolist(), *(row for row in range(0, 4000, 100) for _ in range(2))]
     monkeypatch.setattr("retriever.random_passages._permutation", lambda size, _: iter(order))

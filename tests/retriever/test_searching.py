@@ -26,10 +26,10 @@ def retriever(index: Index, encoder: Encoder) -> Retriever:
 
 def test_search_is_exact(index: Index, encoder: Encoder) -> None:
     """Against a plain product over freshly encoded passages."""
-    passages = index.passages.rows(0, 512)
+    passages = index.current().take(range(512))
     vectors = encoder.encode_passages(passages)
     queries = encoder.encode(["Who painted it?", "a city in Asia"])
-    scores, rows = index.search(queries, len(index.passages))
+    scores, rows = index.current().search(queries, len(index.current()))
     for query, ranked, cosines in zip(queries, rows, scores, strict=True):
         found = dict(zip(ranked.tolist(), cosines.tolist(), strict=True))
         np.testing.assert_allclose([found[row] for row in range(512)], vectors @ query, atol=2e-3)

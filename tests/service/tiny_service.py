@@ -98,7 +98,7 @@ class Local:
             case "search":
                 found: Any = await self._run(retriever.search, data["question"], data["k"])
             case "passage":
-                found = await self._run(retriever.index.passages.find, data["id"])
+                found = await self._run(retriever.find, data["id"])
         return from_json(to_json(found))
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:

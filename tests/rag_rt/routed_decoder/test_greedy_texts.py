@@ -1,6 +1,5 @@
 """The starter model's greedy texts, token for token those of transformers, on real prompts."""
 
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -25,8 +24,8 @@ def test_greedy_texts_in_float32_are_those_of_transformers(settings: Settings) -
     folder = str(starter_generator(settings.models_directory))
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     generator = Generator(folder, "starter", "float32")
-    passages = Index(settings.index_directory).passages
-    for passage in islice(passages.rows(0, len(passages)), 0, None, len(passages) // PROMPTS):
+    snapshot = Index(settings.index_directory).current()
+    for passage in snapshot.take(range(0, len(snapshot), len(snapshot) // PROMPTS)):
         request = f"Explain {passage.title} in one paragraph, from this:\n\n{passage.text}"
         prompt = Prompt(({"role": "user", "content": request},))
         batch = generator.new_batch()
