@@ -38,7 +38,7 @@ class LexicalIndex:
         not.
 
         Args:
-            texts: gives all texts from the first on, title and text of each passage in one.
+            texts: gives all passages from the first on: the title, a line break, the text.
             directory: where the index goes; it is made where it is not there.
             work: where parts are kept until the index is whole; the caller removes it.
             like: an index whose statistics scores are computed with, so that they can be compared

@@ -11,6 +11,9 @@ from bm25s.tokenization import Tokenizer
 Integers = npt.NDArray[np.int64]
 Terms = npt.NDArray[np.uint64]
 
+TITLE = 5  # a word in the title counts as often (benchmarks/hybrid.py)
+_BREAK = "\n"
+
 
 class Tokens(NamedTuple):
     """The terms of N texts, one after the other."""
@@ -23,10 +26,15 @@ class Tokens(NamedTuple):
     """(V,) the different terms, ascending."""
 
 
+def tokenize_passages(texts: Sequence[str]) -> Tokens:
+    """The terms of passages as encoders see them: a title, a line break, a text."""
+    return tokenize([f"{text.partition(_BREAK)[0]}{_BREAK}" * (TITLE - 1) + text for text in texts])
+
+
 def tokenize(texts: Sequence[str]) -> Tokens:
-    """Cut texts into terms: words of two letters or digits at least, without stop words."""
+    """The terms of texts: words of two letters or digits at least, lower-cased, no stop words."""
     # A tokenizer remembers every word; a new one for these texts alone keeps memory bounded.
-    tokenizer = Tokenizer(stopwords="english")
+    tokenizer = Tokenizer(stopwords="english_plus")
     tokens = list(tokenizer.streaming_tokenize(texts, update_vocab=True, allow_empty=False))
     numbers = [number for text in tokens for number in text]
     hashes = np.array([_hash(word) for word in tokenizer.get_vocab_dict()], dtype=np.uint64)

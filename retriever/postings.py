@@ -20,7 +20,7 @@ import numpy.lib.format as npy
 import numpy.typing as npt
 
 from retriever.artefacts import atomic_write
-from retriever.lexical_terms import Integers, Terms, tokenize
+from retriever.lexical_terms import Integers, Terms, tokenize_passages
 
 Floats = npt.NDArray[np.float64]
 SmallIntegers = npt.NDArray[np.int32]
@@ -89,7 +89,7 @@ def write_shards(texts: Iterator[str], work: Path) -> list[Shard]:
 
 def write_shard(texts: Sequence[str], first: int, path: Path) -> None:
     """Write the shard of texts, the first of which has row `first`."""
-    lengths, places, terms = tokenize(texts)
+    lengths, places, terms = tokenize_passages(texts)
     owners = np.repeat(np.arange(len(texts)), lengths)
     postings, occurrences = np.unique(places * len(texts) + owners, return_counts=True)
     arrays = (
