@@ -95,7 +95,7 @@ def measured_cases(cases: Sequence[Case], gathered: Sequence[EvidencePool]) -> M
     floor = load_settings().min_relevance
     return Measured(
         features,
-        np.array([[case.hits[0].score] for case in cases]),
+        np.array([[max(hit.similarity for hit in case.hits)] for case in cases]),
         np.array([[_held(pool)] for pool in gathered]),
         np.array([case.answerable for case in cases]),
         np.array([covers(case.question, case.hits, floor) for case in cases]),

@@ -69,7 +69,7 @@ def human_cases(path: Path) -> Iterator[Case]:
 def hits(passages: Sequence[dict[str, str]]) -> tuple[Hit, ...]:
     """Passages from anywhere, as the pipeline takes them."""
     return tuple(
-        Hit(Passage(p["id"], p["id"], p["title"], p["text"], "", 0, len(p["text"])), 0.0, rank)
+        Hit(Passage(p["id"], p["id"], p["title"], p["text"], "", 0, len(p["text"])), 0.0, rank, 0.0)
         for rank, p in enumerate(passages, start=1)
     )
 

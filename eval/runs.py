@@ -55,7 +55,13 @@ class Details:
         return {
             "id": self.id,
             "passages": [
-                {**asdict(hit.passage), "score": hit.score, "rank": hit.rank} for hit in self.hits
+                {
+                    **asdict(hit.passage),
+                    "score": hit.score,
+                    "rank": hit.rank,
+                    "similarity": hit.similarity,
+                }
+                for hit in self.hits
             ],
             "sentences": None if self.sentences is None else [asdict(s) for s in self.sentences],
             "usage": None if self.usage is None else asdict(self.usage),
@@ -168,8 +174,9 @@ def _details(path: Path, number: int, line: bytes) -> Details:
         raise BadDetails(path, number, f"the line is broken ({error!r})") from None
 
 
-def _hit(score: float, rank: int, **passage: Any) -> Hit:
-    return Hit(Passage(**passage), score, rank)
+def _hit(score: float, rank: int, similarity: float | None = None, **passage: Any) -> Hit:
+    # Runs that name no similarity are older than other scores than it.
+    return Hit(Passage(**passage), score, rank, score if similarity is None else similarity)
 
 
 def _sentence(

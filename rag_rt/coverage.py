@@ -9,7 +9,7 @@ WORDLESS_RELEVANCE = 0.6  # a question that shares no word with its passages mus
 
 
 def covers(question: str, hits: Sequence[Hit], min_relevance: float) -> bool:
-    """Whether the best hit is close enough to the question to be about it.
+    """Whether the closest hit is close enough to the question to be about it.
 
     The encoder places any text somewhere, a question in a script that it was not trained on too;
     the passages nearest to such a question share no word with it, and must be closer than others.
@@ -17,4 +17,5 @@ def covers(question: str, hits: Sequence[Hit], min_relevance: float) -> bool:
     """
     words = content_words(question)
     shared = any(words & content_words(f"{h.passage.title} {h.passage.text}") for h in hits)
-    return hits[0].score >= (min_relevance if shared else WORDLESS_RELEVANCE)
+    closest = max(hit.similarity for hit in hits)
+    return closest >= (min_relevance if shared else WORDLESS_RELEVANCE)

@@ -37,7 +37,7 @@ NAMES = (
     "after",
     "first_passage",  # whether the passage is the first hit
     "rank",  # log of 1 + the passage's place
-    "behind_first",  # score of the passage minus that of the first hit
+    "behind_first",  # cosine of the passage minus that of the first hit
     "title",  # share of the title's words that are in the question
     "place",  # log of 1 + the sentence's place in the passage
     "length",  # log of its characters
@@ -106,7 +106,7 @@ def measure(pool: EvidencePool) -> Floats:
     words = content_words(pool.question)
     titles = [content_words(hit.passage.title) for hit in pool.hits]
     shares = np.array([len(title & words) / max(1, len(title)) for title in titles])
-    scores = np.array([hit.score - pool.hits[0].score for hit in pool.hits])
+    scores = np.array([hit.similarity - pool.hits[0].similarity for hit in pool.hits])
     place = np.arange(len(owners)) - begins[passage]
     lengths = np.array([len(sentence.text) for sentence in pool.sentences])
     columns = (

@@ -94,6 +94,6 @@ class Retriever:
 def _hits(snapshot: Snapshot, scores: Sequence[float], rows: Sequence[int]) -> tuple[Hit, ...]:
     passages = snapshot.take(rows)
     return tuple(
-        Hit(passage, score, rank)
+        Hit(passage, score, rank, similarity=score)
         for rank, (passage, score) in enumerate(zip(passages, scores, strict=True), start=1)
     )

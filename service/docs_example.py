@@ -42,7 +42,7 @@ EXAMPLE = Answer(
     sentences=(
         Sentence(0, len(_TEXT), Support.SUPPORTED, (_EVIDENCE,), 0.91, (_CLAIM,), quotation=False),
     ),
-    hits=(Hit(_PASSAGE, 0.71, 1),),
+    hits=(Hit(_PASSAGE, 0.71, 1, 0.71),),
     usage=Usage(prompt_tokens=210, completion_tokens=19, finish_reason=FinishReason.STOP),
     timings=Timings(retrieval=0.02, prompting=0.11, generation=1.4, grounding=0.2, total=1.73),
 )

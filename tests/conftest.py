@@ -126,4 +126,4 @@ def make_hit(text: str, *, title: str = "Title", rank: int = 1, score: float = 0
         start=0,
         end=len(text),
     )
-    return Hit(passage, score, rank)
+    return Hit(passage, score, rank, score)

@@ -73,7 +73,7 @@ class RagReader:
                 f"was given {sorted(counts)}; name a --retriever"
             )
         inputs = self._inputs(questions, passages)
-        scores = torch.tensor([[hit.score for hit in hits] for hits in passages])  # (Q, Z)
+        scores = torch.tensor([[hit.similarity for hit in hits] for hits in passages])  # (Q, Z)
         write = self._write_by_token if self._by_token else self._write_by_sequence
         written = write(inputs["input_ids"], inputs["attention_mask"], scores)
         answers = self._tokenizer.batch_decode(written, skip_special_tokens=True)

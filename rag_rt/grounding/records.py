@@ -94,7 +94,7 @@ def _hit(data: object, rank: int) -> Hit:
     name = _text(data, "id", MAX_QUESTION)
     title = _text(data, "title", MAX_QUESTION, default="")
     text = _text(data, "text", MAX_PASSAGE)
-    return Hit(Passage(name, name, title, text, "", 0, len(text)), 0.0, rank)
+    return Hit(Passage(name, name, title, text, "", 0, len(text)), 0.0, rank, 0.0)
 
 
 def _text(data: dict[str, Any], key: str, longest: int, default: str | None = None) -> str:

@@ -52,7 +52,7 @@ def answered(passages: Sequence[Passage], *parts: tuple[str, list[Evidence]]) ->
 def whole(
     status: Status, text: str, passages: Sequence[Passage], sentences: Sequence[Sentence] = ()
 ) -> Answer:
-    hits = tuple(Hit(p, 0.75, rank) for rank, p in enumerate(passages, start=1))
+    hits = tuple(Hit(p, 0.75, rank, 0.75) for rank, p in enumerate(passages, start=1))
     timings = Timings(0.08, 0.01, 4.2, 0.3, 4.6)
     usage = Usage(900, 80, FinishReason.STOP)
     return Answer(QUESTION, text, status, tuple(sentences), hits, usage, timings)

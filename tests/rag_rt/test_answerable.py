@@ -31,7 +31,7 @@ def chance(question: str, retriever: Retriever, encoder: Encoder) -> float:
 def made_pool(question: str, encoder: Encoder, texts: tuple[tuple[str, str], ...]) -> EvidencePool:
     vectors = encoder.encode([question, *(f"{title}\n{text}" for title, text in texts)])
     hits = [
-        Hit(Passage(title, title, title, text, "", 0, len(text)), float(score), rank)
+        Hit(Passage(title, title, title, text, "", 0, len(text)), float(score), rank, float(score))
         for rank, ((title, text), score) in enumerate(
             zip(texts, vectors[1:] @ vectors[0], strict=True), start=1
         )

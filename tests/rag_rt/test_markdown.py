@@ -66,7 +66,7 @@ def answer_of(
     hits, grounded, text = [], [], ""
     for number, (sentence, support, source) in enumerate(told):
         passage = Passage(str(number), "page", title, source, address, 0, len(source))
-        hits.append(Hit(passage, 0.9, number + 1))
+        hits.append(Hit(passage, 0.9, number + 1, 0.9))
         evidence = (Evidence(str(number), 0, len(source), source, 0.9),)
         text += " " if text else ""
         span = (len(text), len(text) + len(sentence))

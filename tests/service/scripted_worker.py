@@ -17,7 +17,7 @@ from retriever.passages import Hit, Passage
 from service.worker import Load, connection, serve
 
 HIT = Hit(
-    Passage("p:1", "p", "Page", "<script>alert(1)</script>", "https://x.test/p", 0, 25), 0.9, 1
+    Passage("p:1", "p", "Page", "<script>alert(1)</script>", "https://x.test/p", 0, 25), 0.9, 1, 0.9
 )
 MANIFEST = SimpleNamespace(
     counts={"passages": 1, "pages": 1}, settings={"source_description": "a script"}
