@@ -11,7 +11,8 @@ Span = tuple[int, int]
 
 _TERMINATOR = re.compile(
     r"""(?:
-        [.!?…]+ [)\]"'”’»]* (?=\s)   # Latin end marks, closing quotes and brackets, then a space
+        (?<![.!?…])                   # a run of marks is looked at once, not from each of them
+        [.!?…]++ [)\]"'”’»]* (?=\s)  # Latin end marks, closing quotes and brackets, then a space
       | [。！？]+ [」』”’）]*          # CJK end marks need no space
       | (?=\n)                       # a line break ends a heading, a list item, a paragraph
     )""",

@@ -1,60 +1,49 @@
 """Corpora: one reader a format, each a `Source` that streams pages."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from retriever.errors import SourceError
-from retriever.passages import Page
-from retriever.sources import kilt, starter
+from retriever.sources import dpr, huggingface, jsonl, kilt, mediawiki, starter, wikiextractor
+from retriever.sources.formats import Format, Source
+from retriever.sources.skipping import Skipped
+
+FORMATS = {
+    source.name: source
+    for source in (
+        starter.FORMAT,
+        kilt.FORMAT,
+        dpr.FORMAT,
+        mediawiki.FORMAT,
+        wikiextractor.FORMAT,
+        huggingface.FORMAT,
+        jsonl.FORMAT,
+    )
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A corpus that can be read from its beginning any number of times."""
-
-    name: str
-    description: str
-    fingerprint: str
-    """Changes when the corpus changes: an index is built from one fingerprint."""
-    wikipedia_ids: bool
-    """Whether page ids are the `wikipedia_id`s that KILT scores by."""
-    pages: Callable[[], Iterator[Page]]
-
-
-def open_source(name: str, path: Path | None = None) -> Source:
+def open_source(name: str, path: str | Path | None = None) -> Source:
     """A corpus by the name of its format.
+
+    Args:
+        name: one of `FORMATS`.
+        path: a file or folder, '-' for standard input, or a name on the Hugging Face Hub, as the
+            format takes it.
 
     Raises:
         SourceError: there is no such format, or the corpus cannot be read.
         StarterPackMissing: the starter corpus is not installed.
     """
-    if name == "starter":
-        if path is not None:
-            raise SourceError("the source 'starter' is part of the starter pack and takes no path")
-        return Source(
-            name,
-            starter.DESCRIPTION,
-            starter.fingerprint(),
-            wikipedia_ids=False,
-            pages=starter.pages,
+    if name not in FORMATS:
+        raise SourceError(f"there is no source '{name}'; the sources are {', '.join(FORMATS)}")
+    source = FORMATS[name]
+    if source.example is None and path is not None:
+        raise SourceError(f"the source '{name}' reads {source.reads} and takes no path")
+    if source.example is not None and path is None:
+        raise SourceError(
+            f"the source '{name}' reads {source.reads}, and none is named; name one, for example "
+            f"'rag-rt index build --source {name} {source.example} --out DIR'"
         )
-    if name == "kilt":
-        if path is None or not path.is_file():
-            found = "none is named" if path is None else f"there is none at {path}"
-            raise SourceError(
-                "the source 'kilt' reads a KILT knowledge source, a file of JSON lines, plain or "
-                f".xz, and {found}; name one, for example "
-                "'rag-rt index build --source kilt kilt_knowledgesource.json --out DIR'"
-            )
-        return Source(
-            name,
-            f"KILT knowledge source {path.name}",
-            kilt.fingerprint(path),
-            wikipedia_ids=True,
-            pages=lambda: kilt.pages(path),
-        )
-    raise SourceError(f"there is no source '{name}'; the sources are 'starter' and 'kilt'")
+    return source.open("" if path is None else str(path))
 
 
-__all__ = ["Source", "open_source"]
+__all__ = ["FORMATS", "Format", "Skipped", "Source", "open_source"]

@@ -2,28 +2,34 @@
 
 import json
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from retriever import starter_pack
 from retriever.errors import SourceError
 from retriever.passages import Page
-
-DESCRIPTION = "lead sections of Wikipedia's Vital Articles"
-
-
-def fingerprint() -> str:
-    """The version of the package that the corpus ships in."""
-    return f"{starter_pack.CORPUS}=={starter_pack.version(starter_pack.CORPUS)}"
+from retriever.sources.formats import Format, Source
+from retriever.sources.records import Record
+from retriever.sources.wikipedia import url_of_title
 
 
-def pages() -> Iterator[Page]:
+def _open(_: str) -> Source:
+    return Source(
+        "starter",
+        "lead sections of Wikipedia's Vital Articles",
+        f"{starter_pack.CORPUS}=={starter_pack.version(starter_pack.CORPUS)}",
+        wikipedia_ids=False,
+        records=_records,
+    )
+
+
+def _records() -> Iterator[Record]:
     """One page an article; its title stands in for the page id, which the package does not hold."""
     path = starter_pack.locate(starter_pack.CORPUS)
     try:
         articles = json.loads(path.read_bytes())
         for article in articles.values():
             title = article["title"]
-            yield Page(id=title, title=title, text=article["extract"], url=_url(title))
+            page = Page(id=title, title=title, text=article["extract"], url=url_of_title(title))
+            yield str(path), page
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise SourceError(
             f"the starter corpus is damaged ({error!r}); install it again with 'pip install "
@@ -31,5 +37,4 @@ def pages() -> Iterator[Page]:
         ) from error
 
 
-def _url(title: str) -> str:
-    return "https://en.wikipedia.org/wiki/" + quote(title.replace(" ", "_"))
+FORMAT = Format("starter", "the corpus of the starter pack", None, _open)

@@ -59,3 +59,7 @@ def test_a_finished_sentence_stays_as_it_is_however_the_text_goes_on(
 def test_a_sentence_is_finished_once_the_next_one_has_begun() -> None:
     assert finished_spans("It is salt. The") == []
     assert finished_spans("It is salt. The sea") == [(0, 11)]
+
+
+def test_a_long_run_of_end_marks_is_read_once() -> None:
+    assert sentence_spans("." * 500_000 + "x") == [(0, 500_001)]  # hours, if read from each of them
