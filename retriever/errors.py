@@ -4,6 +4,7 @@ RetrieverError
 ├── StarterPackMissing   a package of the starter pack is not installed
 ├── SourceError          a corpus cannot be read
 ├── EncoderError         an encoder cannot be loaded
+├── IndexingError        vectors cannot be indexed in the way that was asked for
 ├── QueryError           a query or a number of passages is out of bounds
 ├── BuildInProgress      another process builds into the same directory
 └── ArtefactError        a directory written by this project cannot be used
@@ -27,6 +28,10 @@ class SourceError(RetrieverError):
 
 class EncoderError(RetrieverError):
     """An encoder cannot be loaded."""
+
+
+class IndexingError(RetrieverError):
+    """Vectors cannot be indexed in the way that was asked for."""
 
 
 class QueryError(RetrieverError, ValueError):
