@@ -14,6 +14,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -56,13 +58,29 @@ def waiting(title: str) -> Iterator[None]:
         yield
 
 
+class _Rate(ProgressColumn):
+    """How many of what is counted are done in a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+
 @contextmanager
-def bar(title: str) -> Iterator[ProgressCallback]:
-    """A progress bar with an ETA; nothing where standard error is no terminal."""
+def bar(title: str, unit: str = "") -> Iterator[ProgressCallback]:
+    """A progress bar with an ETA, and with how many a second where they have a name.
+
+    Nothing where standard error is no terminal.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        *([_Rate(unit)] if unit else []),
         TimeElapsedColumn(),
         TextColumn("elapsed, left"),
         TimeRemainingColumn(),

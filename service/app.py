@@ -78,7 +78,7 @@ def create_app(worker: Worker, settings: ServiceSettings, keys: Keys | None = No
         keys: who may ask; None: anybody.
     """
     metrics = Metrics()
-    scheduler = Scheduler(worker, settings, metrics)
+    scheduler = Scheduler(worker, settings, metrics, worker.index_state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -168,7 +168,6 @@ def _add_states(app: FastAPI, scheduler: Scheduler, worker: Worker, metrics: Met
         """Whether the process lives: always, where it replies."""
         return Alive(status="ok")
 
-    @app.get("/healthz", include_in_schema=False)
     @app.get("/readyz", responses={503: _refusal("Not yet, or no longer: the message says why.")})
     async def readyz() -> Health:
         """Whether questions are taken, and from what they are answered."""

@@ -8,6 +8,7 @@ from pydantic_core import from_json, to_json
 
 from rag_rt.events import Event
 from rag_rt.requests import Request
+from retriever.index_files import IndexState
 from service.events import name_of, parsed
 
 K = TypeVar("K", bound=Hashable)
@@ -61,18 +62,25 @@ class AnswerCache:
     """
 
     def __init__(self, most: int, most_bytes: float) -> None:
-        self._answers: Bounded[Request, list[tuple[str, bytes]]] = Bounded(most, most_bytes)
+        self._answers: Bounded[tuple[Request, IndexState], list[tuple[str, bytes]]] = Bounded(
+            most, most_bytes
+        )
 
-    def get(self, request: Request) -> list[Event] | None:
-        """The events of the answer to an identical request, if they are kept."""
-        kept = self._answers.get(request) if is_repeatable(request) else None
+    def get(self, request: Request, index: IndexState = ()) -> list[Event] | None:
+        """The events of the answer to an identical request, if they are kept.
+
+        Args:
+            request: what is asked.
+            index: the state of the index that it is asked of.
+        """
+        kept = self._answers.get((request, index)) if is_repeatable(request) else None
         return None if kept is None else [parsed(name, from_json(data)) for name, data in kept]
 
-    def put(self, request: Request, events: Sequence[Event]) -> None:
+    def put(self, request: Request, events: Sequence[Event], index: IndexState = ()) -> None:
         """Keep the events of an answer, the last of them `Finished`."""
         if is_repeatable(request):
             told = [(name_of(event), to_json(event)) for event in events]
-            self._answers.put(request, told, sum(len(data) for _, data in told))
+            self._answers.put((request, index), told, sum(len(data) for _, data in told))
 
     def clear(self) -> None:
         """Forget everything, as when another index or model answers from now on."""

@@ -26,7 +26,7 @@ from rag_rt.errors import SettingsError
 from service.errors import ServiceError, reply_to
 from service.openai_errors import in_openai_shape
 
-OPEN = ("/", "/livez", "/readyz", "/healthz", "/docs", "/redoc", "/openapi.json")
+OPEN = ("/", "/livez", "/readyz", "/docs", "/redoc", "/openapi.json")
 OPEN_FOLDER = "/static/"
 SHORTEST, LONGEST = 16, 256  # characters; 16 random ones of base64 are 96 bits
 _BEARER = {

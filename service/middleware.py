@@ -26,7 +26,7 @@ HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
-_QUIET = {"/livez", "/readyz", "/healthz", "/metrics"}  # asked every few seconds by machines
+_QUIET = {"/livez", "/readyz", "/metrics"}  # asked every few seconds by machines
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 logger = logging.getLogger(__name__)

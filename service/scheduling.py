@@ -8,12 +8,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from rag_rt import events
 from rag_rt.events import Finished
 from rag_rt.requests import Request
+from retriever.index_files import IndexState
 from service import logs
 from service.caching import AnswerCache, is_repeatable
 from service.errors import DeadlineExceeded, Loading, Overloaded, ServiceError, ShuttingDown
@@ -40,6 +41,7 @@ class _Job:
         self.begun: float | None = None
         self.number: int | None = None  # of the worker's call, once it has a place
         self.ahead = 0  # what it was told last
+        self.index: IndexState = ()  # when it began
         self.over = False
         self.told: list[events.Event] = []
         self.mail: asyncio.Queue[Event | ServiceError] = asyncio.Queue()
@@ -49,7 +51,22 @@ class _Job:
 class Scheduler:
     """Answers requests with one worker."""
 
-    def __init__(self, worker: Worker, settings: ServiceSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        settings: ServiceSettings,
+        metrics: Metrics,
+        index: Callable[[], IndexState] = tuple,
+    ) -> None:
+        """Begin with nobody in the line.
+
+        Args:
+            worker: answers.
+            settings: how many, how long, and the like.
+            metrics: counts.
+            index: the state of the index, on which answers depend beside the requests.
+        """
+        self._index = index
         self._worker = worker
         self._settings = settings
         self._metrics = metrics
@@ -58,7 +75,7 @@ class Scheduler:
         self._running: set[_Job] = set()
         self._closing = False
         self._answer_s = _FIRST_GUESS
-        self.kept = Kept()
+        self.kept = Kept(index)
         """Streams that a client may go on with."""
         worker.on_ready = self._worker_ready
         worker.on_failure = metrics.worker_failures.inc
@@ -128,7 +145,7 @@ class Scheduler:
     def _cached(self, request: Request) -> Sequence[Event] | None:
         if self._closing:
             raise self._refused(ShuttingDown())
-        events = self._cache.get(request)
+        events = self._cache.get(request, self._index())
         if events:
             self._metrics.cache_hits.inc()
         elif is_repeatable(request):
@@ -170,6 +187,7 @@ class Scheduler:
 
     def _begin(self, job: _Job) -> None:
         job.begun = time.monotonic()
+        job.index = self._index()
         self._metrics.queue_seconds.observe(job.begun - job.asked)
         self._running.add(job)
         data = {"request": job.request, "request_id": job.request_id}
@@ -184,7 +202,7 @@ class Scheduler:
         job.mail.put_nowait(event)
         if isinstance(event, Finished):
             self._metrics.finished(event.answer)
-            self._cache.put(job.request, job.told)
+            self._cache.put(job.request, job.told, job.index)
             self._measure(job)
             self._end(job)
             tokens = event.answer.usage.completion_tokens

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from rag_rt.settings import Settings
+from retriever.index_files import IndexState, index_state
 from service.errors import OF_WORKER, Failed, Loading, ServiceError, WorkerLost
 from service.settings import ServiceSettings
 from service.wire import LIMIT, NO_CALL, Message, decoded, encoded
@@ -55,6 +56,7 @@ class Worker:
             "settings": settings.model_dump(mode="json"),
             "log_level": service.log_level,
         }
+        self._index = settings.index_directory
         self._hang_s = service.hang_s
         self._command = command
         self._process: Process | None = None
@@ -67,6 +69,10 @@ class Worker:
     def ready(self) -> bool:
         """Whether it takes calls."""
         return self.facts is not None
+
+    def index_state(self) -> IndexState:
+        """Differs whenever the index that it answers from does."""
+        return index_state(self._index)
 
     @property
     def pid(self) -> int | None:

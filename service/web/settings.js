@@ -9,8 +9,9 @@ import { forget, recall, remember } from "./storage.js";
 const KEY = "rag-rt-settings";
 const API_KEY = "rag-rt-key";
 /** @type {Options} The server's own. */
-const DEFAULTS = { mode: "grounded", k: 8, max_tokens: 256 };
+const DEFAULTS = { mode: "grounded", k: 8, max_tokens: 256, retrieval: null };
 const MODES = ["grounded", "free", "extractive"];
+const RETRIEVALS = ["dense", "bm25", "hybrid"];
 const LENGTHS = [128, 256, 512];
 const MOST_PASSAGES = 20;
 
@@ -20,11 +21,12 @@ const MOST_PASSAGES = 20;
  * @returns {Options}
  */
 function checked(stored) {
-  const { mode, k, max_tokens } = /** @type {Partial<Options>} */ (stored ?? {});
+  const { mode, k, max_tokens, retrieval } = /** @type {Partial<Options>} */ (stored ?? {});
   return {
     mode: mode && MODES.includes(mode) ? mode : DEFAULTS.mode,
     k: Number.isInteger(k) && Number(k) >= 1 && Number(k) <= MOST_PASSAGES ? Number(k) : DEFAULTS.k,
     max_tokens: max_tokens && LENGTHS.includes(max_tokens) ? max_tokens : DEFAULTS.max_tokens,
+    retrieval: retrieval && RETRIEVALS.includes(retrieval) ? retrieval : DEFAULTS.retrieval,
   };
 }
 
@@ -60,7 +62,12 @@ export class SettingsDrawer {
   /** What is chosen. @returns {Options} */
   get options() {
     const chosen = new FormData(this.#form);
-    return checked({ mode: chosen.get("mode"), k: Number(chosen.get("k")), max_tokens: Number(chosen.get("max_tokens")) });
+    return checked({
+      mode: chosen.get("mode"),
+      k: Number(chosen.get("k")),
+      max_tokens: Number(chosen.get("max_tokens")),
+      retrieval: chosen.get("retrieval"),
+    });
   }
 
   /** What the server may ask for, "" if nothing was entered. */
@@ -78,7 +85,7 @@ export class SettingsDrawer {
   #show(options) {
     for (const [name, value] of Object.entries(options)) {
       const field = /** @type {RadioNodeList | HTMLInputElement} */ (this.#form.elements.namedItem(name));
-      field.value = String(value);
+      field.value = String(value ?? "");
     }
     this.#describe();
   }

@@ -8,7 +8,8 @@
 /** @typedef {{retrieval: number, prompting: number, generation: number, grounding: number, total: number}} Timings */
 /** @typedef {{question: string, text: string, status: "answered" | "not_found" | "unanswered", sentences: Sentence[], hits: Hit[], usage: {finish_reason: "stop" | "length"}, timings: Timings}} Answer */
 /** @typedef {{field: string, message: string}} Detail */
-/** @typedef {{mode: "grounded" | "free" | "extractive", k: number, max_tokens: number}} Options */
+/** @typedef {"dense" | "bm25" | "hybrid"} Retrieval */
+/** @typedef {{mode: "grounded" | "free" | "extractive", k: number, max_tokens: number, retrieval: Retrieval | null}} Options */
 /**
  * @typedef {{event: "queued", data: {ahead: number}}
  *   | {event: "retrieval", data: {hits: Hit[]}}
@@ -79,13 +80,14 @@ async function inWords(reading, code, message) {
 /**
  * The server-sent events of a body (https://html.spec.whatwg.org/multipage/server-sent-events.html).
  * @param {ReadableStream<Uint8Array>} body
- * @returns {AsyncGenerator<{event: string, data: string}, void, void>}
+ * @returns {AsyncGenerator<{id: string, event: string, data: string}, void, void>}
  */
 async function* serverSentEvents(body) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
   let event = "";
+  let id = "";
   /** @type {string[]} */
   let data = [];
   for (;;) {
@@ -99,16 +101,34 @@ async function* serverSentEvents(body) {
       const [, field, content] = /^([^:]*):? ?(.*)$/su.exec(line) ?? [];
       if (field === "event") event = content;
       else if (field === "data") data.push(content);
+      else if (field === "id") id = content;
       if (line !== "") continue;
-      if (data.length) yield { event, data: data.join("\n") };
+      if (data.length) yield { id, event, data: data.join("\n") };
       event = "";
       data = [];
     }
   }
 }
 
+/** What a lost connection looks like; "gone" when the server no longer knows what to go on with. */
+const LOSSES = ["lost", "offline", "loading", "gone"];
+/** Waits before a lost stream is asked for again, in milliseconds. */
+const RETRIES = [250, 1000, 3000];
+
 /**
- * Ask a question and follow its answer; the last event is `done`, or an AnswerError is thrown.
+ * Wait, unless the reader stops the answer meanwhile.
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ */
+const pause = (milliseconds, signal) =>
+  new Promise((resolve, reject) => {
+    setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+
+/**
+ * Ask a question and follow its answer; the last event is `done`, or an AnswerError is thrown. A lost connection is
+ * taken up again after the last event that came.
  * @param {string} question
  * @param {Options} options
  * @param {string} apiKey "" for none
@@ -116,12 +136,41 @@ async function* serverSentEvents(body) {
  * @returns {AsyncGenerator<AnswerEvent, void, void>}
  */
 export async function* ask(question, options, apiKey, signal) {
+  let last = "";
+  for (let tries = 0; ; tries += 1) {
+    try {
+      for await (const { id, ...happened } of follow(question, options, apiKey, last, signal)) {
+        last = id;
+        tries = 0;
+        yield happened;
+      }
+      return;
+    } catch (error) {
+      if (!last || !(error instanceof AnswerError && LOSSES.includes(error.code))) throw error;
+      const wait = RETRIES[tries];
+      if (error.code === "gone" || wait === undefined) throw new AnswerError("lost", LOST);
+      await pause(wait, signal);
+    }
+  }
+}
+
+/**
+ * One connection to an answer, from its beginning or after an event.
+ * @param {string} question
+ * @param {Options} options
+ * @param {string} apiKey "" for none
+ * @param {string} last the id of that event, "" for none
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<AnswerEvent & {id: string}, void, void>}
+ */
+async function* follow(question, options, apiKey, last, signal) {
   const sent = fetch("answer", {
     method: "POST",
     headers: {
       "Content-Type": "application/json",
       Accept: "text/event-stream",
       ...(apiKey && { Authorization: `Bearer ${apiKey}` }),
+      ...(last && { "Last-Event-ID": last }),
     },
     body: JSON.stringify({ question, ...options, stream: true }),
     signal,
@@ -132,10 +181,10 @@ export async function* ask(question, options, apiKey, signal) {
     throw errorOf(await reply.json().catch(() => null), otherwise, reply.headers.get("Retry-After"));
   }
   if (!reply.body) throw new AnswerError("unreadable", UNREADABLE);
-  for await (const { event, data } of serverSentEvents(reply.body)) {
+  for await (const { id, event, data } of serverSentEvents(reply.body)) {
     const content = parsed(data);
     if (event === "error") throw errorOf(content, "It gave no explanation.");
-    yield /** @type {AnswerEvent} */ ({ event, data: content });
+    yield /** @type {AnswerEvent & {id: string}} */ ({ id, event, data: content });
     if (event === "done") return;
   }
   throw new AnswerError("lost", LOST);
@@ -149,7 +198,7 @@ export async function* ask(question, options, apiKey, signal) {
  */
 export async function health() {
   try {
-    const reply = await fetch("healthz");
+    const reply = await fetch("readyz");
     if (reply.status === 503) return "loading";
     return reply.ok ? await reply.json() : null;
   } catch {

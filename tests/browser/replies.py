@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from rag_rt.answers import (
     Answer,
@@ -89,6 +89,27 @@ def reply_with(page: Page, parts: Sequence[tuple[str, Any]]) -> None:
         "**/answer",
         lambda route: route.fulfill(content_type="text/event-stream", body=stream(parts)),
     )
+
+
+def reply_in_parts(
+    page: Page, parts: Sequence[tuple[str, Any]], breaks: Sequence[int]
+) -> list[str]:
+    """Break the connection after so many events each time; gives the ids that it was taken up at."""
+    asked: list[str] = []
+    ends = iter([*breaks, len(parts)])
+
+    def handle(route: Route) -> None:
+        last = route.request.headers.get("last-event-id", "")
+        asked.append(last)
+        first = int(last.partition(".")[2] or 0)
+        body = "".join(
+            f"id: a1.{number}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
+            for number, (name, data) in enumerate(parts[first : next(ends)], start=first + 1)
+        )
+        route.fulfill(content_type="text/event-stream", body=body)
+
+    page.route("**/answer", handle)
+    return asked
 
 
 def begin_reply(page: Page, parts: Sequence[tuple[str, Any]]) -> None:

@@ -32,6 +32,7 @@ from tests.browser.replies import (
     passage,
     quoting,
     refuse_with,
+    reply_in_parts,
     reply_with,
     stream,
     whole,
@@ -120,7 +121,7 @@ class TestRealAnswers:
         assert page.locator("#answer").text_content() == written
 
     def test_the_foot_tells_what_the_server_reads(self, page: Page, server_url: str) -> None:
-        health = page.request.get("/healthz").json()
+        health = page.request.get("/readyz").json()
         corpus = page.locator("#corpus")
         expect(corpus).to_contain_text(f"{health['index']['passages']:,} passages")
         for fact in (health["generator"], health["encoder"], health["version"]):
@@ -343,11 +344,19 @@ class TestFailures:
         expect(page.locator("#notice")).to_contain_text("The connection was lost")
         expect(page.locator(".sentence")).to_have_count(3)
 
+    def test_a_lost_connection_is_taken_up_where_it_broke(self, page: Page) -> None:
+        asked = reply_in_parts(page, events(OCEAN), [3, 9])
+        ask(page)
+        expect_state(page, "done")
+        written = [OCEAN.text[s.start : s.end] for s in OCEAN.sentences]
+        expect(page.locator(".sentence")).to_contain_text(written)
+        assert asked == ["", "a1.3", "a1.9"]
+
     @failed_requests_expected
     def test_a_server_that_is_gone_is_told(self, page: Page) -> None:
         expect(page.locator("#corpus")).not_to_be_empty()
         page.clock.install()
-        page.route(re.compile("/(answer|healthz)$"), lambda route: route.abort())
+        page.route(re.compile("/(answer|readyz)$"), lambda route: route.abort())
         ask(page)
         expect_state(page, "error")
         expect(page.locator("#notice")).to_contain_text("The server cannot be reached")

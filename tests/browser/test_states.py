@@ -142,7 +142,7 @@ class TestWaiting:
     @failed_requests_expected
     def test_a_server_that_still_loads_says_so(self, page: Page) -> None:
         expect(page.locator("#corpus")).not_to_be_empty()
-        page.route("**/healthz", lambda route: route.fulfill(status=503, json={}))
+        page.route("**/readyz", lambda route: route.fulfill(status=503, json={}))
         page.evaluate("() => dispatchEvent(new Event('online'))")
         expect(page.locator("#offline")).to_contain_text("still loading its models")
 
