@@ -1,9 +1,9 @@
 """Streams that a client may go on with after a lost connection.
 
-Every event has an id, `ANSWER.NUMBER`. What is kept of an answer is its request and the state of the
-index: the same request gives the same events again, from the cache or by writing them anew, and
-those that the client has are left out. A request that samples without a seed is given one. Once the
-index has changed, nothing that began before it can go on.
+Every event has an id, `ANSWER.NUMBER`. What is kept of an answer is its request and the state of
+the index: the same request gives the same events again, from the cache or by writing them anew, and
+those that the client has are left out. A request that samples without a seed is given one. Once
+the index has changed, nothing that began before it can go on.
 """
 
 import secrets

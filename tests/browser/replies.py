@@ -94,7 +94,7 @@ def reply_with(page: Page, parts: Sequence[tuple[str, Any]]) -> None:
 def reply_in_parts(
     page: Page, parts: Sequence[tuple[str, Any]], breaks: Sequence[int]
 ) -> list[str]:
-    """Break the connection after so many events each time; gives the ids that it was taken up at."""
+    """Break the connection after so many events each time; gives the ids it was taken up at."""
     asked: list[str] = []
     ends = iter([*breaks, len(parts)])
 
