@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,33 +18,11 @@ from retriever.loading import Device, Precision, load_encoder_model
 from retriever.passages import Passage
 from retriever.recipes import Family, Recipe, read_recipe
 from retriever.text_model import STEP, TextModel, first_state, mean
-from retriever.text_model import Progress as Progress
-from retriever.text_model import Vectors as Vectors
+from retriever.vectors import DualEncoder as DualEncoder
+from retriever.vectors import Progress as Progress
+from retriever.vectors import Vectors as Vectors
 
 TOKEN_BATCH = 32  # texts whose tokens are computed together
-
-
-class DualEncoder(Protocol):
-    """Questions and passages into one space, where the inner product says how well they match."""
-
-    name: str
-    fingerprint: str
-    """Of what makes the passages' vectors: an index is built from one fingerprint."""
-    question_fingerprint: str
-    """Of what makes the questions' vectors."""
-    dimension: int
-    cosine: bool
-    """Whether vectors have length 1, so that their inner product is a cosine."""
-
-    def encode_questions(self, questions: Sequence[str]) -> Vectors:
-        """Vectors (N, D), float32, in the order of `questions`."""
-        ...
-
-    def encode_passages(
-        self, passages: Sequence[Passage], progress: Progress | None = None
-    ) -> Vectors:
-        """Vectors (N, D), float32, in the order of `passages`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retriever.artefacts import Manifest, read_manifest, verify_bytes
-from retriever.encoders import DualEncoder, Vectors
 from retriever.errors import ArtefactDamaged, ArtefactError, ArtefactMismatch
 from retriever.index_files import (
     KIND,
@@ -29,6 +28,7 @@ from retriever.index_files import (
 )
 from retriever.parts import Part
 from retriever.passages import Passage
+from retriever.vectors import DualEncoder, Vectors
 
 READ_WHOLE = 2**31  # bytes of an index that is compared with what was written when it is opened
 

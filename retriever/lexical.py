@@ -13,10 +13,10 @@ import numpy.typing as npt
 from bm25s import BM25
 
 from retriever.artefacts import atomic_write
-from retriever.encoders import Vectors
 from retriever.errors import ArtefactDamaged
 from retriever.lexical_terms import Integers, Terms, tokenize
 from retriever.postings import TERMS, Statistics, merge_shards, write_shards
+from retriever.vectors import Vectors
 
 SETTINGS = "bm25.json"  # written last: an index without it is unfinished
 

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from retriever.ann_building import build_ann
 from retriever.artefacts import atomic_write
-from retriever.encoders import Progress
 from retriever.kinds import Kind
 from retriever.lexical import LexicalIndex
 from retriever.page_table import PageTable
 from retriever.passages import Passage, PassageStore
 from retriever.vector_file import VectorFile
 from retriever.vector_index import VectorIndex
+from retriever.vectors import Progress
 
 PASSAGES = "passages.arrow"
 PAGES = "pages.npy"

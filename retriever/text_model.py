@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from retriever.bert import PackedBert, is_packable
+from retriever.vectors import Progress as Progress
+from retriever.vectors import Vectors as Vectors
 
-Vectors = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Called with the number of items done and the number of all items."""
 Pool = Callable[[Tensor, Tensor], Tensor]
 """From the last states (B, T, D) and what is no padding (B, T) to vectors (B, P), float32."""
 

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,38 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from retriever.building import build_index
-from retriever.encoders import Progress, Vectors
 from retriever.errors import ArtefactDamaged, ArtefactMismatch, BuildInProgress, QueryError
 from retriever.index import Index
 from retriever.index_files import update_numbers
-from retriever.passages import Page, Passage
+from retriever.passages import Page
 from retriever.sources import Source
 from retriever.splitting import split_page
 from retriever.updating import Change, add_pages, compact, delete_pages
-
-
-class HashEncoder:
-    """A text has one vector, which has nothing to do with its meaning; encoding takes no time."""
-
-    name = "hash"
-    fingerprint = question_fingerprint = "hash-16"
-    dimension = 16
-    cosine = True
-
-    def encode_questions(self, questions: Sequence[str]) -> Vectors:
-        vectors = np.array([_vector(question) for question in questions], dtype=np.float32)
-        return vectors.reshape(-1, self.dimension)
-
-    def encode_passages(
-        self, passages: Sequence[Passage], progress: Progress | None = None
-    ) -> Vectors:
-        return self.encode_questions([f"{p.title}\n{p.text}" for p in passages])
-
-
-def _vector(text: str) -> Vectors:
-    seed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
-    vector = np.random.default_rng(seed).standard_normal(HashEncoder.dimension)
-    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+from tests.retriever.hash_encoder import HashEncoder
 
 
 def page(page_id: str, text: str) -> Page:
