@@ -1,8 +1,6 @@
 """The command `rag-rt`. Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 stopped."""
 
-import json
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +8,7 @@ import typer
 from eval.run_kilt import app as eval_app
 from rag_rt.failures import exit_codes
 from rag_rt.ground_command import ground
+from rag_rt.index_commands import app as index_app
 from rag_rt.model_commands import convert, generate
 from rag_rt.requests import Mode, Request
 from rag_rt.settings import load_settings
@@ -19,7 +18,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ask a question in plain words; get a cited paragraph from Wikipedia.",
 )
-index_app = typer.Typer(no_args_is_help=True, help="Build and inspect indexes.")
 app.add_typer(index_app, name="index")
 app.add_typer(eval_app, name="eval")
 app.command()(convert)
@@ -103,53 +101,6 @@ def serve(
     from service.serving import run
 
     run(load_settings(), host, port)
-
-
-@index_app.command("build")
-def index_build(
-    out: Annotated[Path, typer.Option(help="The index directory to write.")],
-    source: Annotated[str, typer.Option(help="'starter' or 'kilt'.")],
-    path: Annotated[Path | None, typer.Argument(help="The corpus file, where one is read.")] = None,
-    replace: Annotated[
-        bool, typer.Option(help="Replace an index of another corpus or encoder.")
-    ] = False,
-) -> None:
-    """Build an index, or finish one that was begun.
-
-    Example: rag-rt index build --source kilt kilt_knowledgesource.json --out kilt-index
-    """
-    from rag_rt.terminal import bar, say
-    from retriever.building import build_index
-    from retriever.named_encoders import open_encoder
-    from retriever.sources import open_source
-
-    corpus = open_source(source, path)
-    encoder = open_encoder(load_settings().encoder)
-    with bar("Encoding passages") as progress:
-        manifest = build_index(corpus, encoder, out, replace=replace, report=say, progress=progress)
-    say(f"Index ready at {out}: {manifest.counts['passages']:,} passages")
-
-
-@index_app.command("info")
-def index_info(
-    directory: Annotated[
-        Path | None, typer.Argument(help="The index; by default the one of the settings.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check an index, byte for byte, and say what it holds.
-
-    Example: rag-rt index info data/index
-    """
-    from retriever.index import Index
-
-    index = Index(directory or load_settings().index_directory)
-    facts = {**index.manifest.counts, **index.manifest.settings}
-    if as_json:
-        typer.echo(json.dumps(facts))
-    else:
-        for name, value in facts.items():
-            typer.echo(f"{name:20} {value}")
 
 
 def main() -> None:

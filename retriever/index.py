@@ -58,6 +58,7 @@ class Snapshot:
     updates: tuple[Update, ...]
     dead: Dead | None
     """Rows whose passages were deleted; None where none was."""
+    dead_count: int
     page_count: int
     """Pages that the passages that can be found are from."""
 
@@ -79,7 +80,7 @@ class Snapshot:
 
     def __len__(self) -> int:
         """Passages that can be found."""
-        return self.row_count - (0 if self.dead is None else int(self.dead.sum()))
+        return self.row_count - self.dead_count
 
     @property
     def row_count(self) -> int:
@@ -306,7 +307,8 @@ def _open(directory: Path, earlier: Snapshot | None) -> Snapshot:
         base, earlier = _open_base(directory, manifest), None
     updates = _open_updates(directory, manifest, earlier)
     dead, page_count = _deleted(base, updates)
-    return Snapshot(directory, manifest, base, updates, dead, page_count)
+    dead_count = 0 if dead is None else int(dead.sum())
+    return Snapshot(directory, manifest, base, updates, dead, dead_count, page_count)
 
 
 def _open_base(directory: Path, manifest: Manifest) -> Part:

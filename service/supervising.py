@@ -176,6 +176,8 @@ class Worker:
                 self.facts, self.failure, self.was_ready = message.data, None, True
                 logger.info("ready", extra={"facts": self.facts})
                 self.on_ready()
+            case "facts":
+                self.facts = message.data
             case "failed":
                 self.failure = message.data
                 logger.error("the worker cannot load", extra={"reason": message.data})

@@ -105,6 +105,7 @@ class Loop:
         self._link = link
         self._pipeline = pipeline
         self._running: dict[int, _Running] = {}
+        self._told = _facts(pipeline)
         self._alive = time.monotonic()
 
     def run(self) -> None:
@@ -120,6 +121,7 @@ class Loop:
                     self._turn(number)
                     self._obey(wait=False)
             self._sign_of_life()
+            self._tell_changes()
 
     def _obey(self, *, wait: bool) -> None:
         for message in self._link.receive(wait=wait):
@@ -168,6 +170,12 @@ class Loop:
             self._link.send(message.number, "error", _failure(error))
         else:
             self._link.send(message.number, "result", found)
+
+    def _tell_changes(self) -> None:
+        """The index may be changed while it is served."""
+        if (facts := _facts(self._pipeline)) != self._told:
+            self._told = facts
+            self._link.send(NO_CALL, "facts", facts)
 
     def _sign_of_life(self) -> None:
         if self._running and time.monotonic() - self._alive > ALIVE:
@@ -224,14 +232,14 @@ def _die_first() -> None:
 
 
 def _facts(pipeline: Pipeline) -> dict[str, Any]:
-    manifest = pipeline.retriever.index.manifest
+    corpus = pipeline.retriever.corpus
     return {
         "generator": pipeline.generator.name,
         "encoder": pipeline.retriever.encoder.name,
         "index": {
-            "passages": manifest.counts["passages"],
-            "pages": manifest.counts["pages"],
-            "source": manifest.settings["source_description"],
+            "passages": corpus.passages,
+            "pages": corpus.pages,
+            "source": corpus.source,
         },
     }
 

@@ -14,7 +14,7 @@ import pytest
 from retriever.building import build_index
 from retriever.encoders import Encoder
 from retriever.sources import open_source
-from tests.conftest import RAG_RT, free_port, small_disk
+from tests.conftest import RAG_RT, free_port, run_rag_rt, small_disk
 from tests.service.harness import Service, served
 from tests.service.tiny_service import PAGES
 from tests.tiny_models import make_chat
@@ -92,19 +92,31 @@ def test_index_replaced_while_serving(service: Service, files: Path, made: Path)
     (files / "index").rename(files / "old")
     (files / "new").rename(files / "index")
     shutil.rmtree(files / "old")
-    after = service.ask("What is gold?", max_tokens=8, seed=1).json()  # not from the cache
-    assert after["hits"] == before["hits"]
-    kill_worker(service)
-    service.until("rag_rt_ready", 1, seconds=60)
+    after = service.ask("What is gold?", max_tokens=8).json()  # not from the cache
+    assert len(before["hits"]) == len(PAGES)
+    assert len(after["hits"]) == len(OTHER_PAGES)
     index = service.client.get("/readyz").json()["index"]
     assert index["passages"] == len(OTHER_PAGES)
-    again = service.ask("What is gold?", max_tokens=8).json()  # not from the cache either
-    assert len(before["hits"]) == len(PAGES)
-    assert len(again["hits"]) == len(OTHER_PAGES)
+
+
+def test_index_changed_while_serving(service: Service, files: Path, tmp_path: Path) -> None:
+    before = service.ask("What is gold?", max_tokens=8).json()
+    page = {"id": "new", "title": "Gold", "text": "Gold is a metal that does not rust."}
+    corpus = tmp_path / "new.jsonl"
+    corpus.write_text(json.dumps(page))
+    index = str(files / "index")
+    run = run_rag_rt("index", "add", index, "--source", "jsonl", str(corpus))
+    assert run.returncode == 0, run.stderr
+    found = service.client.post("/search", json={"question": "What is gold?"}).json()["hits"]
+    assert found[0]["passage"]["page_id"] == "new"
+    after = service.ask("What is gold?", max_tokens=8).json()  # not from the cache
+    assert len(after["hits"]) == len(before["hits"]) + 1
+    assert run_rag_rt("index", "delete", index, "new").returncode == 0
+    assert service.ask("What is gold?", max_tokens=8).json()["hits"] == before["hits"]
 
 
 def test_index_damaged_while_serving(service: Service, files: Path) -> None:
-    vectors = files / "index" / "vectors.faiss"
+    vectors = files / "index" / "generation-000001" / "vectors.npy"
     whole = vectors.read_bytes()
     vectors.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     kill_worker(service)
@@ -117,7 +129,9 @@ def test_index_damaged_while_serving(service: Service, files: Path) -> None:
     assert service.ask("What is a cell?", max_tokens=8).status_code == 200
 
 
-@pytest.mark.parametrize("damaged", ["index/vectors.faiss", "chat/model.safetensors"])
+@pytest.mark.parametrize(
+    "damaged", ["index/generation-000001/vectors.npy", "chat/model.safetensors"]
+)
 def test_file_damaged_at_the_start(made: Path, tmp_path: Path, damaged: str) -> None:
     files = copied(made, tmp_path)
     path = files / damaged

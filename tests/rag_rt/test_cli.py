@@ -95,11 +95,11 @@ def answer_from(index: Path) -> str:
 
 
 def test_a_flipped_byte_in_the_index_is_found(index: Path) -> None:
-    vectors = index / "vectors.faiss"
+    vectors = index / "generation-000001" / "vectors.npy"
     content = bytearray(vectors.read_bytes())
     content[1_000_000] ^= 1
     vectors.write_bytes(content)
-    assert "vectors.faiss is damaged" in answer_from(index)
+    assert "vectors.npy is damaged" in answer_from(index)
     assert "index build" in answer_from(index)
 
 
@@ -121,7 +121,7 @@ def test_setup_mends_a_damaged_generator_and_leaves_whole_parts_alone(
     weights = models / "SmolLM2-135M-Instruct" / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    before = (index / "vectors.faiss").stat().st_mtime_ns
+    before = (index / "manifest.json").stat().st_mtime_ns
     damaged = run_rag_rt("answer", "Why?", RAG_RT_HOME=str(tmp_path))
     assert damaged.returncode == 1
     assert "model.safetensors is damaged" in damaged.stderr
@@ -129,7 +129,7 @@ def test_setup_mends_a_damaged_generator_and_leaves_whole_parts_alone(
     assert mended.returncode == 0, mended.stderr
     assert "Index ready: 12,373 passages" in mended.stderr
     assert weights.read_bytes() == whole
-    assert (index / "vectors.faiss").stat().st_mtime_ns == before
+    assert (index / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_model(tmp_path: Path) -> None:
@@ -149,7 +149,16 @@ def test_index_info_says_what_the_index_holds(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["setup"], ["answer"], ["serve"], ["index", "build"], ["index", "info"]],
+    [
+        [],
+        ["setup"],
+        ["answer"],
+        ["serve"],
+        ["index", "build"],
+        ["index", "info"],
+        ["index", "add"],
+        ["index", "compact"],
+    ],
     ids=" ".join,
 )
 def test_every_command_explains_itself_with_an_example(command: list[str]) -> None:
