@@ -86,6 +86,7 @@ def build_index(
         SourceError: the corpus cannot be read, or holds no passage.
     """
     settings = build_settings(source, encoder, kind)
+    wished_kind(settings, CHUNK, encoder.dimension)  # an impossible wish is told before any work
     with exclusive(out):
         current = _present(out)
         if current is not None and settings.items() <= current.settings.items():

@@ -8,6 +8,7 @@ as they become many, as log-structured merge trees do (O'Neil et al. 1996), and 
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -90,7 +91,7 @@ def add_pages(
         ArtefactError: the index cannot be opened, or was built with another encoder.
     """
     stream, change = iter(pages), Change()
-    with exclusive(directory):
+    with _writing(directory):
         while batch := list(islice(stream, PAGES_AT_ONCE)):
             snapshot = open_snapshot(directory)
             require_encoder(snapshot, encoder)
@@ -116,7 +117,7 @@ def delete_pages(directory: Path, page_ids: Sequence[str]) -> Change:
         BuildInProgress: another process changes the index.
         ArtefactError: the index cannot be opened.
     """
-    with exclusive(directory):
+    with _writing(directory):
         snapshot = open_snapshot(directory)
         deleted = [page for page in dict.fromkeys(page_ids) if snapshot.holds_page(page)]
         if deleted:
@@ -142,7 +143,7 @@ def compact(
         ArtefactError: the index cannot be opened.
         QueryError: every passage was deleted.
     """
-    with exclusive(directory):
+    with _writing(directory):
         snapshot = open_snapshot(directory)
         _sweep(snapshot)
         if not snapshot.updates:
@@ -155,6 +156,15 @@ def compact(
         _compact(snapshot, report, progress)
         _sweep(open_snapshot(directory))
     return True
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Be the only process that changes an index."""
+    if not directory.is_dir():
+        open_snapshot(directory)  # says that there is none, and leaves no lock behind
+    with exclusive(directory):
+        yield
 
 
 def _compact(snapshot: Snapshot, report: Report, progress: Progress) -> None:
