@@ -1,13 +1,23 @@
 """Questions in, passages out."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
-from retriever.encoders import DualEncoder
+import numpy as np
+import numpy.typing as npt
+
 from retriever.errors import QueryError
+from retriever.fusing import CANDIDATES, fuse
 from retriever.index import Index, Snapshot, require_encoder
 from retriever.passages import MAX_PASSAGES, Hit, Passage
+from retriever.vectors import DualEncoder, Vectors
+
+SearchMode = Literal["dense", "bm25", "hybrid"]
+"""What passages are found by: vectors, words, or both (`fusing`)."""
+
+DEFAULT_MODE: SearchMode = "hybrid"  # the best of the three in benchmarks/hybrid.py
 
 
 class Searcher(Protocol):
@@ -32,11 +42,24 @@ class CorpusFacts:
     source: str
 
 
-class Retriever:
-    """Dense retrieval: the passages whose vectors have the greatest product with the question's."""
+class Ranking(NamedTuple):
+    """The passages found for a question (K of them), best first."""
 
-    def __init__(self, index: Index, encoder: DualEncoder) -> None:
+    rows: npt.NDArray[np.int64]
+    scores: npt.NDArray[Any]
+    similarities: npt.NDArray[np.float32]
+
+
+class Retriever:
+    """Finds passages by their vectors, by their words, or by both."""
+
+    def __init__(self, index: Index, encoder: DualEncoder, mode: SearchMode = DEFAULT_MODE) -> None:
         """Join an index with the encoder it was built with.
+
+        Args:
+            index: what is searched.
+            encoder: of its passages.
+            mode: what passages are found by where a search does not say.
 
         Raises:
             ArtefactMismatch: the index was built with another encoder.
@@ -44,11 +67,13 @@ class Retriever:
         require_encoder(index.current(), encoder)
         self.index = index
         self.encoder = encoder
+        self.mode = mode
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Searcher`: the encoder of questions, and the settings of the index."""
+        """See `Searcher`: mode, encoder of questions, and the settings of the index."""
         return {
+            "mode": self.mode,
             "encoder": self.encoder.name,
             "question_fingerprint": self.encoder.question_fingerprint,
             "index": dict(self.index.manifest.settings),
@@ -65,35 +90,97 @@ class Retriever:
         """The passage of this id, None where there is none."""
         return self.index.current().find(passage_id)
 
-    def search(self, question: str, k: int) -> list[Hit]:
+    def search(self, question: str, k: int, mode: SearchMode | None = None) -> list[Hit]:
         """The `k` best passages for a question, best first.
 
         Raises:
-            QueryError: the question is blank, or `k` is not between 1 and `MAX_PASSAGES`.
+            QueryError: as `search_batch`.
         """
-        return list(self.search_batch([question], k)[0])
+        return list(self.search_batch([question], k, mode)[0])
 
-    def search_batch(self, questions: Sequence[str], k: int) -> list[tuple[Hit, ...]]:
-        """See `Searcher`: one pass of the encoder and one of the index for all questions.
+    def search_batch(
+        self, questions: Sequence[str], k: int, mode: SearchMode | None = None
+    ) -> list[tuple[Hit, ...]]:
+        """See `Searcher`: one pass of the encoder, over the index as it is at one moment.
+
+        Args:
+            questions: any number of them.
+            k: at most this many hits each; by words alone there are often fewer.
+            mode: what passages are found by; by default the retriever's.
 
         Raises:
-            QueryError: a question is blank, or `k` is not between 1 and `MAX_PASSAGES`.
+            QueryError: a question is blank, `k` is not between 1 and `MAX_PASSAGES`, or there is
+                no such mode.
         """
         if not all(question.strip() for question in questions):
             raise QueryError("the question is empty; ask something")
         if not 1 <= k <= MAX_PASSAGES:
             raise QueryError(f"k is {k}; it must be between 1 and {MAX_PASSAGES} passages")
+        mode = mode or self.mode
+        if mode not in get_args(SearchMode):
+            raise QueryError(f"the mode is '{mode}'; it must be dense, bm25 or hybrid")
+        if not questions:
+            return []
         snapshot = self.index.current()
-        scores, rows = snapshot.search(self.encoder.encode_questions(questions), k)
-        return [
-            _hits(snapshot, row_scores, row)
-            for row_scores, row in zip(scores.tolist(), rows.tolist(), strict=True)
-        ]
+        queries = self.encoder.encode_questions(questions)
+        match mode:
+            case "dense":
+                rankings = _by_vectors(snapshot, queries, k)
+            case "bm25":
+                rankings = _by_words(snapshot, questions, queries, k)
+            case "hybrid":
+                rankings = [
+                    _by_both(snapshot, near, shared, k)
+                    for near, shared in zip(
+                        _by_vectors(snapshot, queries, CANDIDATES),
+                        _by_words(snapshot, questions, queries, CANDIDATES),
+                        strict=True,
+                    )
+                ]
+        return [_hits(snapshot, ranking) for ranking in rankings]
 
 
-def _hits(snapshot: Snapshot, scores: Sequence[float], rows: Sequence[int]) -> tuple[Hit, ...]:
-    passages = snapshot.take(rows)
+def _by_vectors(snapshot: Snapshot, queries: Vectors, k: int) -> list[Ranking]:
+    found = zip(*snapshot.search(queries, k), strict=True)
+    return [Ranking(rows[rows >= 0], *(scores[rows >= 0],) * 2) for scores, rows in found]
+
+
+def _by_words(
+    snapshot: Snapshot, questions: Sequence[str], queries: Vectors, k: int
+) -> list[Ranking]:
+    found = [snapshot.search_words(question, k) for question in questions]
+    return [
+        Ranking(rows, scores, snapshot.similarities(query[None], rows[None])[0])
+        for query, (scores, rows) in zip(queries, found, strict=True)
+    ]
+
+
+def _by_both(snapshot: Snapshot, near: Ranking, shared: Ranking, k: int) -> Ranking:
+    """Both rankings of a question as one."""
+    rows, first = np.unique(np.concatenate([near.rows, shared.rows]), return_index=True)
+    similarities = np.concatenate([near.similarities, shared.similarities])[first]
+    word_scores = np.zeros(len(rows), dtype=np.float32)
+    word_scores[np.searchsorted(rows, shared.rows)] = shared.scores
+    scores = fuse(similarities, word_scores, _page_ids(snapshot, rows))
+    best = np.argsort(-scores, kind="stable")[:k]
+    return Ranking(rows[best], scores[best], similarities[best])
+
+
+def _page_ids(snapshot: Snapshot, rows: npt.NDArray[np.int64]) -> list[str]:
+    firsts, parts = zip(*snapshot.parts, strict=True)
+    places = [bisect_right(firsts, row) - 1 for row in rows.tolist()]
+    return [
+        parts[place].passages.page_id(row - firsts[place])
+        for place, row in zip(places, rows.tolist(), strict=True)
+    ]
+
+
+def _hits(snapshot: Snapshot, ranking: Ranking) -> tuple[Hit, ...]:
+    passages = snapshot.take(ranking.rows.tolist())
+    numbers = zip(ranking.scores.tolist(), ranking.similarities.tolist(), strict=True)
     return tuple(
-        Hit(passage, score, rank, similarity=score)
-        for rank, (passage, score) in enumerate(zip(passages, scores, strict=True), start=1)
+        Hit(passage, score, rank, similarity)
+        for rank, (passage, (score, similarity)) in enumerate(
+            zip(passages, numbers, strict=True), start=1
+        )
     )

@@ -131,7 +131,7 @@ def test_an_index_ranks_by_the_product_of_unscaled_vectors(
     index = build(tmp_path, encoder)
     assert index.manifest.settings["similarity"] == "inner product"
     assert index.manifest.settings["encoder"] == encoder.name
-    found = Retriever(index, encoder).search_batch(QUESTIONS, 3)
+    found = Retriever(index, encoder).search_batch(QUESTIONS, 3, "dense")
     passages = index.current().take(range(3))
     products = questions_of(encoder) @ encoder.encode_passages(passages).T
     assert not np.allclose(np.linalg.norm(questions_of(encoder), axis=1), 1)

@@ -1,17 +1,25 @@
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from rag_rt.settings import Settings
 from retriever import starter_pack
+from retriever.building import build_index
 from retriever.encoders import Encoder
 from retriever.errors import ArtefactMismatch, QueryError
 from retriever.index import Index
-from retriever.passages import MAX_PASSAGES
-from retriever.searching import Retriever
+from retriever.passages import MAX_PASSAGES, Page
+from retriever.searching import Retriever, SearchMode
+from retriever.sources import Source
+from retriever.updating import delete_pages
+from tests.retriever.hash_encoder import HashEncoder
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +83,68 @@ def test_an_encoder_that_did_not_build_the_index_is_refused(index: Index, tmp_pa
     AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
     with pytest.raises(ArtefactMismatch, match=r"384-d.*32-d.*RAG_RT_ENCODER"):
         Retriever(index, Encoder(str(tmp_path)))
+
+
+WORDS = ["salt", "ocean", "gold", "river", "cell", "radium"]
+MODES: tuple[SearchMode, ...] = ("dense", "bm25", "hybrid")
+some_pages = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=250).map(" ".join), max_size=12
+)
+some_question = st.lists(st.sampled_from([*WORDS, "zirconium"]), min_size=1).map(" ".join)
+
+
+def retriever_of(texts: list[str], folder: str) -> Retriever:
+    pages = [Page(str(number), f"Page {number}", text, "") for number, text in enumerate(texts)]
+    source = Source("test", "a test", "", False, lambda: iter([(p.id, p) for p in pages]))
+    build_index(source, HashEncoder(), Path(folder))
+    return Retriever(Index(Path(folder)), HashEncoder())
+
+
+@hypothesis_settings(max_examples=15)
+@given(texts=some_pages, question=some_question, k=st.integers(1, MAX_PASSAGES))
+def test_every_mode_keeps_its_order_and_tells_the_true_similarity(
+    texts: list[str], question: str, k: int
+) -> None:
+    texts.append("salt of the ocean")
+    with TemporaryDirectory() as folder:
+        retriever = retriever_of(texts, folder)
+        found = {mode: retriever.search(question, k, mode) for mode in MODES}
+    (query,) = HashEncoder().encode_questions([question])
+    for mode, hits in found.items():
+        assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+        assert len({hit.passage.id for hit in hits}) == len(hits) <= k
+        assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+        for hit in hits:
+            (vector,) = HashEncoder().encode_passages([hit.passage])
+            assert hit.similarity == pytest.approx(float(vector @ query), abs=1e-5)
+            assert mode != "dense" or hit.score == hit.similarity
+            assert mode != "bm25" or set(question.split()) & set(hit.passage.text.split())
+    assert len(found["hybrid"]) == len(found["dense"])
+
+
+@hypothesis_settings(max_examples=10)
+@given(texts=some_pages, question=some_question, deleted=st.sets(st.integers(0, 12).map(str)))
+def test_no_mode_finds_what_was_deleted(texts: list[str], question: str, deleted: set[str]) -> None:
+    texts.append("salt of the ocean")
+    deleted &= {str(number) for number in range(len(texts))}
+    with TemporaryDirectory() as folder:
+        retriever = retriever_of(texts, folder)
+        delete_pages(Path(folder), sorted(deleted))
+        for mode in MODES:
+            hits = retriever.search(question, MAX_PASSAGES, mode)
+            assert not deleted & {hit.passage.page_id for hit in hits}
+
+
+def test_questions_are_found_together_as_alone(retriever: Retriever) -> None:
+    questions = ["Why is the ocean salty?", "Who discovered radium?", "zzzz"]
+    for mode in MODES:
+        together = retriever.search_batch(questions, 5, mode)
+        for question, hits in zip(questions, together, strict=True):
+            alone = retriever.search(question, 5, mode)
+            assert [h.passage.id for h in alone] == [h.passage.id for h in hits]
+    assert retriever.search_batch([], 5) == []
+
+
+def test_a_mode_that_there_is_not_is_an_error(retriever: Retriever) -> None:
+    with pytest.raises(QueryError, match=r"'sparse'.*dense, bm25 or hybrid"):
+        retriever.search("Why?", 5, "sparse")  # type: ignore[arg-type]
