@@ -1,43 +1,93 @@
-"""The commands over Routing Transformers: `convert` a published checkpoint, `generate` text."""
+"""`convert` a published checkpoint; `generate` text with a Routing Transformer."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from rag_rt.errors import InvalidRequest
+
+if TYPE_CHECKING:  # it brings torch, for which --help would wait
+    from rag_rt.models.routing_transformer.checkpoints import Variables
 
 MAX_NEW_TOKENS = 8192  # what the published models read and write together
 
 
 def convert(
     checkpoint: Annotated[
-        Path, typer.Option(help="The checkpoint without its ending, as model.ckpt-100000.")
+        Path,
+        typer.Option(
+            help="The checkpoint without its ending, as model.ckpt-100000; or the folder of a "
+            "TensorFlow Hub module."
+        ),
     ],
-    hparams: Annotated[Path, typer.Option(help="The checkpoint's hparams.json.")],
-    vocab: Annotated[Path, typer.Option(help="The checkpoint's subword file.")],
     out: Annotated[Path, typer.Option(help="The model directory to write.")],
+    hparams: Annotated[
+        Path | None, typer.Option(help="A Routing Transformer's hparams.json.")
+    ] = None,
+    vocab: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Routing Transformer's subword file, or an embedder's vocab.txt, by default "
+            "the one in the module's folder."
+        ),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read everything again and compare it.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Convert a published TensorFlow checkpoint of the Routing Transformer (extra 'tf').
+    """Convert a published TensorFlow checkpoint (extra 'tf').
+
+    Which model it is, its variables tell: a Routing Transformer, or the embedder of REALM or
+    c-REALM, which is then the encoder realm:DIR.
 
     Example: rag-rt convert --checkpoint model.ckpt-100000 --hparams hparams.json
     --vocab vocab.subwords --out models/rt
+
+    Example: rag-rt convert --checkpoint retriever --out models/c-realm
     """
     for path in (hparams, vocab):
-        if not path.is_file():
+        if path is not None and not path.is_file():
             raise InvalidRequest(path.name, f"there is no file {path}; name one that is there")
     from rag_rt.models.routing_transformer.checkpoints import TensorFlowCheckpoint
+    from retriever.realm_conversion import is_embedder
+
+    is_module = (checkpoint / "variables" / "variables.index").is_file()
+    variables = TensorFlowCheckpoint(
+        checkpoint / "variables" / "variables" if is_module else checkpoint
+    )
+    if is_embedder(variables):
+        vocab = vocab or (checkpoint if is_module else checkpoint.parent) / "assets" / "vocab.txt"
+        facts = _convert_embedder(variables, vocab, out, verify)
+    elif hparams is None or vocab is None:
+        raise InvalidRequest(
+            "hparams" if hparams is None else "vocab",
+            "the checkpoint is no embedder of REALM, and a Routing Transformer needs its "
+            "hparams.json and its subword file; name both",
+        )
+    else:
+        facts = _convert_routing_transformer(variables, checkpoint, hparams, vocab, out, verify)
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        from rag_rt.terminal import say
+
+        say(
+            f"{facts['variables']} variables written to {out}, {len(facts['ignored'])} that "
+            f"belong to nothing in it left out{', all compared' if verify else ''}"
+        )
+
+
+def _convert_routing_transformer(
+    variables: "Variables", checkpoint: Path, hparams: Path, vocab: Path, out: Path, verify: bool
+) -> dict[str, Any]:
     from rag_rt.models.routing_transformer.conversion import convert as convert_checkpoint
     from rag_rt.models.routing_transformer.conversion import verify as compare
     from rag_rt.terminal import bar, say
 
-    variables = TensorFlowCheckpoint(checkpoint)
     with bar("Converting variables") as progress:
         assignment = convert_checkpoint(
             checkpoint, hparams, vocab, out, variables=variables, progress=progress
@@ -45,7 +95,7 @@ def convert(
     if verify:
         say(f"Comparing {out} with {checkpoint}")
         compare(variables, assignment, out)
-    facts = {
+    return {
         "directory": str(out),
         "variables": len(assignment.targets),
         "ignored": assignment.ignored,
@@ -53,13 +103,25 @@ def convert(
         "vocab_size": assignment.config.vocab_size,
         "verified": verify,
     }
-    if as_json:
-        typer.echo(json.dumps(facts))
-    else:
-        say(
-            f"{facts['variables']} variables written to {out}, {len(assignment.ignored)} that "
-            f"hold no weights left out{', all compared' if verify else ''}"
-        )
+
+
+def _convert_embedder(
+    variables: "Variables", vocab: Path, out: Path, verify: bool
+) -> dict[str, Any]:
+    from retriever import realm_conversion
+
+    embedder = realm_conversion.convert(variables, vocab, out)
+    if verify:
+        realm_conversion.verify(variables, embedder, out)
+    return {
+        "directory": str(out),
+        "encoder": f"realm:{out}",
+        "variables": len(embedder.sources),
+        "ignored": embedder.ignored,
+        "dimension": embedder.config.projection_size,
+        "vocab_size": embedder.config.vocab_size,
+        "verified": verify,
+    }
 
 
 def generate(

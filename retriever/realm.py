@@ -25,6 +25,7 @@ class RealmConfig(BertConfig):  # type: ignore[no-untyped-call]
 
     model_type = "rag_rt_realm"
     projection_size: int = 128
+    projection_norm: bool = True
     projection_norm_eps: float = 1e-3  # Keras' LayerNormalization, which the published program uses
 
 
@@ -38,7 +39,11 @@ class RealmEmbedder(BertPreTrainedModel):
         super().__init__(config)  # type: ignore[no-untyped-call]
         self.bert = BertModel(config)
         self.projection = nn.Linear(config.hidden_size, config.projection_size)
-        self.norm = nn.LayerNorm(config.projection_size, eps=config.projection_norm_eps)
+        self.norm = (
+            nn.LayerNorm(config.projection_size, eps=config.projection_norm_eps)
+            if config.projection_norm
+            else nn.Identity()
+        )
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, **inputs: Any) -> Tensor:
