@@ -7,6 +7,7 @@ base and then through the updates, in order.
 
 import logging
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from retriever.index_files import (
 )
 from retriever.parts import Part
 from retriever.passages import Passage
+from retriever.searchable import SearchableSnapshot
 from retriever.vectors import DualEncoder, Vectors
 
 READ_WHOLE = 2**31  # bytes of an index that is compared with what was written when it is opened
@@ -140,7 +142,11 @@ class Snapshot:
 
     def take(self, rows: Sequence[int]) -> list[Passage]:
         """The passages of these rows, in this order."""
-        return [self._passage(row) for row in rows]
+        return [part.passages.rows(row, row + 1)[0] for part, row in self._places(rows)]
+
+    def page_ids(self, rows: Sequence[int]) -> list[str]:
+        """The pages that the passages of these rows are from, in this order."""
+        return [part.passages.page_id(row) for part, row in self._places(rows)]
 
     def find(self, passage_id: str) -> Passage | None:
         """The passage of this id, None where there is none or it was deleted."""
@@ -175,11 +181,13 @@ class Snapshot:
             vectors[here] = part.stored[rows[here] - first]
         return vectors
 
-    def _passage(self, row: int) -> Passage:
-        for first, part in reversed(self.parts):
-            if row >= first:
-                return part.passages.rows(row - first, row - first + 1)[0]
-        raise IndexError(row)
+    def _places(self, rows: Sequence[int]) -> list[tuple[Part, int]]:
+        """The part that holds each row, and which of the part's rows that is."""
+        firsts, parts = zip(*self.parts, strict=True)
+        places = [bisect_right(firsts, row) - 1 for row in rows]
+        return [
+            (parts[place], row - firsts[place]) for place, row in zip(places, rows, strict=True)
+        ]
 
     def _dead(self, first: int, part: Part) -> Dead | None:
         if self.dead is None:
@@ -240,7 +248,7 @@ class Index:
             self._snapshot = new
 
 
-def require_encoder(snapshot: Snapshot, encoder: DualEncoder) -> None:
+def require_encoder(snapshot: SearchableSnapshot, encoder: DualEncoder) -> None:
     """Refuse an encoder whose vectors cannot be compared with those of the index.
 
     Raises:

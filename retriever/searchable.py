@@ -59,6 +59,10 @@ class SearchableSnapshot(Protocol):
         """The passages of these rows, in this order."""
         ...
 
+    def page_ids(self, rows: Sequence[int]) -> list[str]:
+        """The pages that the passages of these rows are from, in this order."""
+        ...
+
     def find(self, passage_id: str) -> Passage | None:
         """The passage of this id, None where there is none or it was deleted."""
         ...

@@ -1,6 +1,5 @@
 """Questions in, passages out."""
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args
@@ -10,8 +9,9 @@ import numpy.typing as npt
 
 from retriever.errors import QueryError
 from retriever.fusing import CANDIDATES, fuse
-from retriever.index import Index, Snapshot, require_encoder
+from retriever.index import require_encoder
 from retriever.passages import MAX_PASSAGES, Hit, Passage
+from retriever.searchable import SearchableIndex, SearchableSnapshot
 from retriever.vectors import DualEncoder, Vectors
 
 SearchMode = Literal["dense", "bm25", "hybrid"]
@@ -53,7 +53,9 @@ class Ranking(NamedTuple):
 class Retriever:
     """Finds passages by their vectors, by their words, or by both."""
 
-    def __init__(self, index: Index, encoder: DualEncoder, mode: SearchMode = DEFAULT_MODE) -> None:
+    def __init__(
+        self, index: SearchableIndex, encoder: DualEncoder, mode: SearchMode = DEFAULT_MODE
+    ) -> None:
         """Join an index with the encoder it was built with.
 
         Args:
@@ -140,13 +142,13 @@ class Retriever:
         return [_hits(snapshot, ranking) for ranking in rankings]
 
 
-def _by_vectors(snapshot: Snapshot, queries: Vectors, k: int) -> list[Ranking]:
+def _by_vectors(snapshot: SearchableSnapshot, queries: Vectors, k: int) -> list[Ranking]:
     found = zip(*snapshot.search(queries, k), strict=True)
     return [Ranking(rows[rows >= 0], *(scores[rows >= 0],) * 2) for scores, rows in found]
 
 
 def _by_words(
-    snapshot: Snapshot, questions: Sequence[str], queries: Vectors, k: int
+    snapshot: SearchableSnapshot, questions: Sequence[str], queries: Vectors, k: int
 ) -> list[Ranking]:
     found = [snapshot.search_words(question, k) for question in questions]
     return [
@@ -155,27 +157,18 @@ def _by_words(
     ]
 
 
-def _by_both(snapshot: Snapshot, near: Ranking, shared: Ranking, k: int) -> Ranking:
+def _by_both(snapshot: SearchableSnapshot, near: Ranking, shared: Ranking, k: int) -> Ranking:
     """Both rankings of a question as one."""
     rows, first = np.unique(np.concatenate([near.rows, shared.rows]), return_index=True)
     similarities = np.concatenate([near.similarities, shared.similarities])[first]
     word_scores = np.zeros(len(rows), dtype=np.float32)
-    word_scores[np.searchsorted(rows, shared.rows)] = shared.scores
-    scores = fuse(similarities, word_scores, _page_ids(snapshot, rows))
+    pass
+    scores = fuse(similarities, word_scores, snapshot.page_ids(rows.tolist()))
     best = np.argsort(-scores, kind="stable")[:k]
     return Ranking(rows[best], scores[best], similarities[best])
 
 
-def _page_ids(snapshot: Snapshot, rows: npt.NDArray[np.int64]) -> list[str]:
-    firsts, parts = zip(*snapshot.parts, strict=True)
-    places = [bisect_right(firsts, row) - 1 for row in rows.tolist()]
-    return [
-        parts[place].passages.page_id(row - firsts[place])
-        for place, row in zip(places, rows.tolist(), strict=True)
-    ]
-
-
-def _hits(snapshot: Snapshot, ranking: Ranking) -> tuple[Hit, ...]:
+def _hits(snapshot: SearchableSnapshot, ranking: Ranking) -> tuple[Hit, ...]:
     passages = snapshot.take(ranking.rows.tolist())
     numbers = zip(ranking.scores.tolist(), ranking.similarities.tolist(), strict=True)
     return tuple(

@@ -96,19 +96,27 @@ class ShardedSnapshot:
 
     def take(self, rows: Sequence[int]) -> list[Passage]:
         """The passages of these rows, in this order."""
+        return self._of_rows("take", rows)
+
+    def page_ids(self, rows: Sequence[int]) -> list[str]:
+        """The pages that the passages of these rows are from, in this order."""
+        return self._of_rows("page_ids", rows)
+
+    def find(self, passage_id: str) -> Passage | None:
+        """The passage of this id, None where there is none."""
+        found: list[Passage | None] = list(self._ask_all("find", passage_id).values())
+        return next((passage for passage in found if passage is not None), None)
+
+    def _of_rows(self, question: str, rows: Sequence[int]) -> list[Any]:
+        """What each row's own shard says of it."""
         numbers = np.array(rows, dtype=np.int64)
         owners = self._owners(numbers)
         asked = {
             shard: ((numbers[owners == shard] - self._first(shard)).tolist(),)
             for shard in np.unique(owners).tolist()
         }
-        found = {shard: iter(some) for shard, some in self.shards.ask("take", asked).items()}
+        found = {shard: iter(some) for shard, some in self.shards.ask(question, asked).items()}
         return [next(found[shard]) for shard in owners.tolist()]
-
-    def find(self, passage_id: str) -> Passage | None:
-        """The passage of this id, None where there is none."""
-        found: list[Passage | None] = list(self._ask_all("find", passage_id).values())
-        return next((passage for passage in found if passage is not None), None)
 
     def _found(self, question: str, *arguments: Any) -> list[tuple[Vectors, Rows]]:
         return [

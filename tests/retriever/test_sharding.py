@@ -109,6 +109,7 @@ def test_shards_hold_each_passage_once_in_order(
 ) -> None:
     everything = changed.take(changed.live_rows().tolist())
     assert sharded.take(range(len(sharded))) == everything
+    assert sharded.page_ids(range(len(sharded))) == [passage.page_id for passage in everything]
     assert [sharded.find(passage.id) for passage in everything] == everything
     assert sharded.find("p3:0") is None
     assert sharded.page_count == changed.page_count
