@@ -162,7 +162,7 @@ def _by_both(snapshot: SearchableSnapshot, near: Ranking, shared: Ranking, k: in
     rows, first = np.unique(np.concatenate([near.rows, shared.rows]), return_index=True)
     similarities = np.concatenate([near.similarities, shared.similarities])[first]
     word_scores = np.zeros(len(rows), dtype=np.float32)
-    pass
+    word_scores[np.searchsorted(rows, shared.rows)] = shared.scores
     scores = fuse(similarities, word_scores, snapshot.page_ids(rows.tolist()))
     best = np.argsort(-scores, kind="stable")[:k]
     return Ranking(rows[best], scores[best], similarities[best])
