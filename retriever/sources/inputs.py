@@ -11,11 +11,11 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -23,7 +23,9 @@ from retriever.errors import SourceError
 from retriever.sources.records import LONGEST
 
 STDIN = "-"
-_BUFFER = 1 << 18
+_BUFFER = 1 << 16
+_HEAD = 1 << 18
+_STEP = 1 << 13  # bytes decompressed at a time; zstandard's last ones before a cut are lost
 
 _UNREADABLE = (EOFError, OSError, lzma.LZMAError, zlib.error, tarfile.TarError, pa.ArrowException)
 
@@ -119,17 +121,32 @@ def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
     return raw
 
 
+class _AsItComes(io.RawIOBase):
+    """A stream that gives what it has, and its error only then: full buffers would lose both."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._stream.read1(min(len(buffer), _STEP))
+        buffer[: len(content)] = content
+        return len(content)
+
+
 def _buffered(stream: Any) -> io.BufferedReader:
-    return io.BufferedReader(cast("io.RawIOBase", stream), _BUFFER)
+    return io.BufferedReader(_AsItComes(stream), _BUFFER)
 
 
 def head(source: Input) -> bytes:
-    """The first bytes of an input, to tell what it is; nothing where it cannot be read."""
-    try:
-        with reading(source) as stream:
-            return stream.read(_BUFFER)
-    except SourceError:
-        return b""
+    """The first bytes of an input, to tell what it is; fewer where it cannot be read so far."""
+    content = bytearray()
+    with suppress(SourceError), reading(source) as stream:
+        while len(content) < _HEAD and (piece := stream.read1(_HEAD)):
+            content += piece
+    return bytes(content)
 
 
 def lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:

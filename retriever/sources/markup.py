@@ -89,6 +89,12 @@ class _Open:
     span: Span
     dropped: bool
 
+    @property
+    def mark(self) -> Span:
+        """What goes where it is never closed; of a table's `{|`, the line stays a table's line."""
+        start, end = self.span
+        return (start, end - 1 if self.kind == "table" else end)
+
 
 def _without_nested(source: str, media: frozenset[str]) -> str:
     """What is outside of templates, tables and media; those that are not closed lose their mark."""
@@ -110,7 +116,7 @@ def _without_nested(source: str, media: frozenset[str]) -> str:
                 cut.append((opened.span[0], span[1]))
         elif kind != "link":
             cut.append(span)
-    return _outside(source, sorted([*cut, *(left.span for left in stack if left.dropped)]))
+    return _outside(source, sorted([*cut, *(left.mark for left in stack if left.dropped)]))
 
 
 def _is_media(source: str, position: int, media: frozenset[str]) -> bool:

@@ -16,7 +16,7 @@ from retriever.sources.inputs import Input, head, named_input, reading
 from retriever.sources.records import LONGEST, TOO_LONG, LeftOut, Malformed, Record, joined
 from retriever.sources.wikipedia import ENGLISH, url_of_id
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 _DEEPEST = 32  # elements within each other; a dump has 5
 _REDIRECT = re.compile(r"\s*#\s*redirect\b", re.IGNORECASE)
 _FIELDS = {

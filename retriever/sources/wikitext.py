@@ -27,7 +27,7 @@ from retriever.sources.records import Malformed
 
 _ALONE = "\x02"  # begins a line that is a paragraph of its own; XML cannot hold it
 _HEADING = "\x03"  # begins a heading; its level follows
-_TABLE_LINES = ("|", "{|")  # of a table that is not closed
+_TABLE_LINE = "|"  # begins the lines of a table that is not closed
 _LIST_MARKS = re.compile("^[*#:;]+", re.MULTILINE)
 
 _GAP = re.compile(r"\n\s*")
@@ -118,7 +118,7 @@ def _blocks(rendered: str) -> Iterator[tuple[int, str]]:
     lines: list[str] = []
     for line in [*rendered.split("\n"), ""]:
         is_heading, is_alone = line.startswith(_HEADING), _ALONE in line
-        is_gap = not line.strip() or line.lstrip().startswith(_TABLE_LINES)
+        is_gap = not line.strip() or line.lstrip().startswith(_TABLE_LINE)
         if is_heading or is_alone or is_gap:
             yield 0, _tidied(" ".join(lines))
             lines = []

@@ -144,9 +144,9 @@ WRITERS: dict[str, tuple[str, Write]] = {  # name: the source that reads it
 
 
 def many_pages(count: int) -> list[Page]:
-    """Pages of about a kilobyte."""
+    """Pages of about half a kilobyte, which no compression makes very small."""
     words = random.Random(7)
     return [
-        _page(n, f"Page {n}", [f"{words.getrandbits(60):x} is salt. " * 20 + "\n"] * 2)
+        _page(n, f"Page {n}", [f"{words.getrandbits(200):x} is salt. " * 4 + "\n"] * 2)
         for n in range(1, count + 1)
     ]
