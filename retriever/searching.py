@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,9 @@ from retriever.errors import QueryError
 from retriever.fusing import CANDIDATES, fuse
 from retriever.index import require_encoder
 from retriever.passages import MAX_PASSAGES, Hit, Passage
+from retriever.search_modes import SEARCH_MODES, SearchMode
 from retriever.searchable import SearchableIndex, SearchableSnapshot
 from retriever.vectors import DualEncoder, Vectors
-
-SearchMode = Literal["dense", "bm25", "hybrid"]
-"""What passages are found by: vectors, words, or both (`fusing`)."""
 
 DEFAULT_MODE: SearchMode = "hybrid"  # the best of the three in benchmarks/hybrid.py
 
@@ -119,7 +117,7 @@ class Retriever:
         if not 1 <= k <= MAX_PASSAGES:
             raise QueryError(f"k is {k}; it must be between 1 and {MAX_PASSAGES} passages")
         mode = mode or self.mode
-        if mode not in get_args(SearchMode):
+        if mode not in SEARCH_MODES:
             raise QueryError(f"the mode is '{mode}'; it must be dense, bm25 or hybrid")
         if not questions:
             return []

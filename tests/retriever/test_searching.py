@@ -16,7 +16,8 @@ from retriever.encoders import Encoder
 from retriever.errors import ArtefactMismatch, QueryError
 from retriever.index import Index
 from retriever.passages import MAX_PASSAGES, Page
-from retriever.searching import Retriever, SearchMode
+from retriever.search_modes import SearchMode
+from retriever.searching import Retriever
 from retriever.sources import Source
 from retriever.updating import delete_pages
 from tests.retriever.hash_encoder import HashEncoder
