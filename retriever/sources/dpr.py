@@ -38,7 +38,8 @@ def _unquoted(field: str) -> str:
 
 FORMAT = line_format(
     "dpr",
-    "DPR's passages, a file of tab-separated id, text and title",
+    "DPR's passages",
+    "a file of tab-separated id, text and title",
     "psgs_w100.tsv.gz",
     parse,
 )

@@ -49,21 +49,21 @@ Parse = Callable[[bytes, int], Page | None]
 
 
 def line_format(
-    name: str, reads: str, example: str, parse: Parse, *, wikipedia_ids: bool = False
+    name: str, noun: str, details: str, example: str, parse: Parse, *, wikipedia_ids: bool = False
 ) -> Format:
-    """A format in which each line is a page."""
+    """A format in which each line is a page; `noun` and `details` say what it reads."""
 
     def open_lines(path: str) -> Source:
         source = named_input(path)
         return Source(
             name,
-            f"{reads.split(',')[0]} from {source.name}",
+            f"{noun} {source.label}",
             source.fingerprint,
             wikipedia_ids=wikipedia_ids,
             records=lambda: _line_records(source, parse),
         )
 
-    return Format(name, reads, example, open_lines)
+    return Format(name, f"{noun}, {details}", example, open_lines)
 
 
 def _line_records(source: Input, parse: Parse) -> Iterator[Record]:

@@ -29,7 +29,7 @@ def _open(path: str) -> Source:
     repository, suffix = _ENGLISH_WIKIPEDIA
     return Source(
         "huggingface",
-        f"dataset {path}",
+        f"dataset {Path(path).resolve().name if is_folder else path}",
         _fingerprint(Path(path)) if revision is None else f"{path}@{revision}",
         wikipedia_ids=name == repository and config.endswith(suffix),
         records=lambda: _records(path, name, config or None, revision),

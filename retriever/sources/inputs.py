@@ -38,6 +38,11 @@ class Input:
     fingerprint: str
     open: Callable[[], io.BufferedReader]
 
+    @property
+    def label(self) -> str:
+        """The name without its folder, which may change while the corpus stays the same."""
+        return Path(self.name).name
+
 
 def named_input(path: str) -> Input:
     """A file, or standard input where `path` is '-'.

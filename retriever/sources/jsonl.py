@@ -40,7 +40,8 @@ def _ended(paragraph: str) -> str:
 
 FORMAT = line_format(
     "jsonl",
-    "JSON lines with 'text' and perhaps 'id', 'title' and 'url'",
+    "JSON lines",
+    "each with 'text' and perhaps 'id', 'title' and 'url'",
     "corpus.jsonl",
     parse,
 )

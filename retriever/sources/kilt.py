@@ -24,7 +24,8 @@ def parse(line: bytes, number: int) -> Page:
 
 FORMAT = line_format(
     "kilt",
-    "a KILT knowledge source, a file of JSON lines",
+    "KILT knowledge source",
+    "a file of JSON lines",
     "kilt_knowledgesource.json",
     parse,
     wikipedia_ids=True,

@@ -146,7 +146,7 @@ def _open(path: str) -> Source:
     source = named_input(path)
     return Source(
         "mediawiki",
-        f"MediaWiki dump {source.name}",
+        f"MediaWiki dump {source.label}",
         source.fingerprint,
         wikipedia_ids=b"<dbname>enwiki</dbname>" in head(source),
         records=lambda: _records(source, paragraphs),

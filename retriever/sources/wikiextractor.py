@@ -46,22 +46,26 @@ _ESCAPED = re.compile("&(?:amp|lt|gt|quot|#39|#x27);")
 
 
 def _open(path: str) -> Source:
-    inputs = _folder(Path(path)) if Path(path).is_dir() else [named_input(path)]
-    first = head(inputs[0])
+    is_folder = Path(path).is_dir()
+    inputs = _folder(Path(path)) if is_folder else [named_input(path)]
+    label = Path(path).resolve().name if is_folder else inputs[0].label
     return Source(
         "wikiextractor",
-        f"wikiextractor's pages from {path}",
-        _fingerprint(inputs),
-        wikipedia_ids=b"//en.wikipedia.org/wiki?curid=" in first,
+        f"wikiextractor's pages {label}",
+        _fingerprint(Path(path), inputs),
+        wikipedia_ids=b"//en.wikipedia.org/wiki?curid=" in head(inputs[0]),
         records=lambda: _records(inputs),
     )
 
 
-def _fingerprint(inputs: list[Input]) -> str:
-    if len(inputs) == 1:
+def _fingerprint(path: Path, inputs: list[Input]) -> str:
+    if not path.is_dir():
         return inputs[0].fingerprint
-    everything = "\n".join(f"{source.name} {source.fingerprint}" for source in inputs)
-    return f"sha256:{hashlib.sha256(everything.encode()).hexdigest()}"
+    names = (Path(source.name).relative_to(path).as_posix() for source in inputs)
+    everything = "\n".join(
+        f"{name} {source.fingerprint}" for name, source in zip(names, inputs, strict=True)
+    )
+    return f"sha256:{hashlib.sha256(everything.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 def _folder(path: Path) -> list[Input]:

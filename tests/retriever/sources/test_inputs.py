@@ -144,3 +144,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="Is a directory"):
         list(open_source(name, tmp_path).pages())
+
+
+@pytest.mark.parametrize("form", ["kilt", "mediawiki", "wikiextractor", "huggingface"])
+def test_a_corpus_is_the_same_wherever_it_is_read_from(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that was stopped in one folder goes on in another."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "train.jsonl").write_bytes(corpora.jsonl(PAGES[:1]))
+    path = Path("corpus" if form in ("wikiextractor", "huggingface") else "corpus/train.jsonl")
+    monkeypatch.chdir(tmp_path)
+    here, there = open_source(form, path), open_source(form, path.resolve())
+    assert (here.fingerprint, here.description) == (there.fingerprint, there.description)
