@@ -109,7 +109,9 @@ class Answerer:
         """
         clock = _Clock()
         with clock.stage("retrieval"):
-            hits = tuple(self.retriever.search(_plain(request.question), request.k))
+            hits = tuple(
+                self.retriever.search(_plain(request.question), request.k, request.retrieval)
+            )
         yield Retrieved(hits)
         yield from self._read(request, hits, clock)
 
@@ -117,7 +119,7 @@ class Answerer:
         """Everything after the passages were found."""
         question = _plain(request.question)
         floor = self.min_relevance
-        if floor is not None and not covers(question, hits, floor):
+        if not hits or (floor is not None and not covers(question, hits, floor)):
             yield from _told(request, hits, clock, Status.NOT_FOUND, NOT_FOUND)
             return
         with clock.stage("prompting"):

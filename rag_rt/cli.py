@@ -12,6 +12,7 @@ from rag_rt.index_commands import app as index_app
 from rag_rt.model_commands import convert, generate
 from rag_rt.requests import Mode, Request
 from rag_rt.settings import load_settings
+from retriever.search_modes import SearchMode
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,6 +64,13 @@ def answer(
             "free: as the model writes; extractive: sentences of the passages, word for word."
         ),
     ] = Request.mode,
+    retrieval: Annotated[
+        SearchMode | None,
+        typer.Option(
+            help="How passages are found: dense by vectors, bm25 by words, hybrid by both; by "
+            "default as does best."
+        ),
+    ] = Request.retrieval,
     as_json: AsJson = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown with footnotes.")
@@ -74,7 +82,9 @@ def answer(
     """
     if as_json and as_markdown:
         raise typer.BadParameter("choose one of --json and --markdown")
-    request = Request(question, k, max_tokens, temperature, top_p, repetition_penalty, seed, mode)
+    request = Request(
+        question, k, max_tokens, temperature, top_p, repetition_penalty, seed, mode, retrieval
+    )
     from rag_rt.answerer import Answerer
     from rag_rt.markdown import answer_as_markdown
     from rag_rt.terminal import answer_as_json, print_answer, waiting

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag_rt.errors import InvalidRequest
+from rag_rt.search_command import search
 from rag_rt.settings import load_settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 MEGABYTE = 10**6
 
 app = typer.Typer(no_args_is_help=True, help="Build, inspect, search and change indexes.")
+
+app.command()(search)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Directory = Annotated[Path, typer.Argument(help="The index.")]

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from rag_rt.errors import InvalidRequest
 from retriever.passages import MAX_PASSAGES
+from retriever.search_modes import SEARCH_MODES, SearchMode
 
 MAX_QUESTION = 2000  # characters; the longest of 3,900 ELI5 questions has 300
 MAX_TOKENS = 1024
@@ -36,6 +37,7 @@ class Request:
         repetition_penalty: above 1 makes tokens of the answer less likely to come again.
         seed: makes sampling reproducible.
         mode: how the answer comes about.
+        retrieval: how passages are found; None: as the index does best.
 
     Raises:
         InvalidRequest: a value is out of bounds; its `field` names which.
@@ -49,6 +51,7 @@ class Request:
     repetition_penalty: float = 1.0
     seed: int | None = None
     mode: Mode = Mode.GROUNDED
+    retrieval: SearchMode | None = None
 
     def __post_init__(self) -> None:
         _check_question(self.question)
@@ -60,6 +63,11 @@ class Request:
         _check_range("repetition_penalty", self.repetition_penalty, 0.5, 2)
         if self.seed is not None:
             _check_range("seed", self.seed, 0, MAX_SEED)
+        if self.retrieval not in (None, *SEARCH_MODES):
+            raise InvalidRequest(
+                "retrieval",
+                f"retrieval is {self.retrieval!r}; it must be one of {', '.join(SEARCH_MODES)}",
+            )
 
 
 def _check_question(question: str) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_rt import requests
 from rag_rt.requests import Mode, Request
 from retriever.passages import MAX_PASSAGES
+from retriever.search_modes import SearchMode
 
 
 class AnswerRequest(BaseModel):
@@ -79,6 +80,14 @@ class AnswerRequest(BaseModel):
             examples=["grounded"],
         ),
     ] = Request.mode
+    retrieval: Annotated[
+        SearchMode | None,
+        Field(
+            description="How passages are found: dense by vectors, bm25 by words, hybrid by both; "
+            "by default as does best.",
+            examples=["hybrid"],
+        ),
+    ] = Request.retrieval
     stream: Annotated[
         bool,
         Field(

@@ -15,6 +15,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from rag_rt import requests
 from rag_rt.requests import MAX_QUESTION
 from retriever.passages import MAX_PASSAGES
+from retriever.search_modes import SearchMode
 from service.errors import Overloaded, ServiceError
 from service.openai_schemas import WHOLE
 from service.schemas import ErrorReply
@@ -81,6 +82,11 @@ class SearchRequest(BaseModel):
         Field(ge=1, le=MAX_PASSAGES, description="Passages to find.", examples=[8]),
         WHOLE,
     ] = requests.Request.k
+    retrieval: SearchMode | None = Field(
+        default=None,
+        description="dense by vectors, bm25 by words, hybrid by both; by default as does best.",
+        examples=["hybrid"],
+    )
 
 
 class PassageReply(BaseModel):
@@ -107,7 +113,10 @@ class HitReply(BaseModel):
     """A passage that was found."""
 
     passage: PassageReply
-    score: float = Field(description="Inner product with the question.", examples=[0.71])
+    score: float = Field(
+        description="What it was ranked by: inner product, BM25, or both fused.", examples=[0.71]
+    )
+    similarity: float = Field(description="Inner product with the question.", examples=[0.71])
     rank: int = Field(description="From 1, the best.", examples=[1])
 
 
@@ -138,7 +147,12 @@ def search_router(call: Call) -> APIRouter:
         """Find the passages for a question."""
         question = requests.Request(body.question).question  # refuses what is no question
         async with place():
-            hits = await call("search", {"question": " ".join(question.split()), "k": body.k})
+            data = {
+                "question": " ".join(question.split()),
+                "k": body.k,
+                "retrieval": body.retrieval,
+            }
+            hits = await call("search", data)
         return SearchReply(hits=hits)
 
     @router.get(

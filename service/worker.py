@@ -161,7 +161,7 @@ class Loop:
             data = message.data
             match message.name:
                 case "search":
-                    found: Any = retriever.search(data["question"], data["k"])
+                    found: Any = retriever.search(data["question"], data["k"], data["retrieval"])
                 case "passage":
                     found = retriever.find(data["id"])
                 case _:

@@ -163,7 +163,7 @@ export class SourceList {
     this.#items.set(passage.id, item);
     const by = sentences.flatMap((s, i) => (s.evidence.some((e) => e.passage_id === passage.id) ? [i + 1] : []));
     const supports = by.length ? [`supports ${by.length === 1 ? "sentence" : "sentences"} ${listed(by)}`] : [];
-    const facts = [...supports, `similarity ${rounded(hit.score)}`].join(" · ");
+    const facts = [...supports, `similarity ${rounded(hit.similarity)}`].join(" · ");
     item.facts.textContent = `${facts[0].toUpperCase()}${facts.slice(1)}`;
     return item.node;
   }

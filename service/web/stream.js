@@ -2,7 +2,7 @@
 /** The wire: one question out, the events of its answer in. */
 
 /** @typedef {{id: string, page_id: string, title: string, text: string, url: string, start: number, end: number}} Passage */
-/** @typedef {{passage: Passage, score: number, rank: number}} Hit */
+/** @typedef {{passage: Passage, score: number, rank: number, similarity: number}} Hit */
 /** @typedef {{passage_id: string, start: number, end: number, quote: string, score: number}} Evidence */
 /** @typedef {{start: number, end: number, support: "supported" | "partly" | "unsupported", evidence: Evidence[], quotation: boolean}} Sentence */
 /** @typedef {{retrieval: number, prompting: number, generation: number, grounding: number, total: number}} Timings */

@@ -96,7 +96,9 @@ class Local:
         retriever = self._answerer.retriever
         match name:
             case "search":
-                found: Any = await self._run(retriever.search, data["question"], data["k"])
+                found: Any = await self._run(
+                    retriever.search, data["question"], data["k"], data["retrieval"]
+                )
             case "passage":
                 found = await self._run(retriever.find, data["id"])
         return from_json(to_json(found))
