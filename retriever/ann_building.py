@@ -2,7 +2,7 @@
 
 Stages, each kept in the work directory when it is done: the trained index; the vectors' codes, in
 shards cut in the same places whatever happened before, together with what exact search finds in
-each shard for sampled passages; the shards merged into inverted lists on disk. Whatever FAISS
+each shard for a sample of questions; the shards merged into inverted lists on disk. Whatever FAISS
 computes here it computes on one thread, since its sums depend on their number; blocks are spread
 over threads instead.
 """
@@ -43,6 +43,7 @@ def build_ann(
     directory: Path,
     *,
     work: Path,
+    questions: Vectors | None = None,
     report: Report = lambda message: None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def build_ann(
         directory: where the files go; made where it is missing, not touched for an exact kind.
         work: state of a build that was stopped; the caller removes it at the end, and gives the
             same vectors and kind as long as it is there.
+        questions: vectors (S, D) of questions like those that will be asked, some hundreds; the
+            search is calibrated to them. Without them sums of passages stand for them.
         report: told in a sentence what each stage does.
         progress: told how many vectors are done.
 
@@ -82,14 +85,15 @@ def build_ann(
     work.mkdir(parents=True, exist_ok=True)
     with one_thread() as threads:
         index = _trained(exact, kind, work, report)
-        sample = calibrating.sample_rows(len(exact))
+        if questions is None:
+            questions = calibrating.stand_ins(exact)
         if inverted_file(index) is None:
-            _fill_whole(index, exact, sample, directory, work, report, progress)
+            _fill_whole(index, exact, questions, directory, work, report, progress)
         else:
-            _fill_shards(index, exact, sample, work, threads, report, progress)
+            _fill_shards(index, exact, questions, work, threads, report, progress)
             _merge(index, len(exact), directory, work, report)
-        _write_sample(exact, sample, directory, work)
-    report("Calibrating the search to exact search on sampled passages")
+        _write_sample(exact, questions, directory, work)
+    report("Calibrating the search to exact search on a sample of questions")
     settings["parameters"] = VectorIndex(directory, vectors, settings).calibrate()
     settings["recall"] = VectorIndex(directory, vectors, settings).check()
     report(f"recall@20 against exact search: {settings['recall']:.4f}")
@@ -190,14 +194,14 @@ def _shard_path(work: Path, first: int, part: str) -> Path:
 def _fill_shards(
     index: FaissIndex,
     exact: ExactVectors,
-    sample: Rows,
+    questions: Vectors,
     work: Path,
     threads: int,
     report: Report,
     progress: Progress,
 ) -> None:
     report(f"Encoding {len(exact):,} vectors")
-    encoder = _BlockEncoder(index, exact, sample)
+    encoder = _BlockEncoder(index, exact, questions)
     with ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         for first in range(0, len(exact), SHARD):
             end = min(first + SHARD, len(exact))
@@ -209,12 +213,11 @@ def _fill_shards(
 class _BlockEncoder:
     """Lists and codes of the vectors of a block, and what exact search finds in it."""
 
-    def __init__(self, index: FaissIndex, exact: ExactVectors, sample: Rows) -> None:
+    def __init__(self, index: FaissIndex, exact: ExactVectors, questions: Vectors) -> None:
         ivf = inverted_file(index)
         assert ivf is not None
         self.index, self.ivf, self.exact = index, ivf, exact
-        self.sample = sample
-        self.questions = exact.take(sample)
+        self.questions = questions
 
     def __call__(self, first: int) -> tuple[Rows, npt.NDArray[np.uint8], Rows, Vectors]:
         end = min(first + BLOCK, len(self.exact))
@@ -310,7 +313,7 @@ def _read_slice(path: Path, first: int, length: int) -> npt.NDArray[Any]:
 def _fill_whole(
     index: FaissIndex,
     exact: ExactVectors,
-    sample: Rows,
+    questions: Vectors,
     directory: Path,
     work: Path,
     report: Report,
@@ -321,7 +324,6 @@ def _fill_whole(
         return
     report(f"Adding {len(exact):,} vectors on one thread")
     index = _resumed(index, work)
-    questions = exact.take(sample)
     spacing = max(SHARD, -(-len(exact) // (8 * SHARD)) * SHARD)
     for first in range(index.ntotal, len(exact), SHARD):
         end = min(first + SHARD, len(exact))
@@ -358,7 +360,8 @@ def _resumed(trained: FaissIndex, work: Path) -> FaissIndex:
     return index
 
 
-def _write_sample(exact: ExactVectors, sample: Rows, directory: Path, work: Path) -> None:
+def _write_sample(exact: ExactVectors, questions: Vectors, directory: Path, work: Path) -> None:
     parts = [read_array(_shard_path(work, first, "best")) for first in range(0, len(exact), SHARD)]
-    write_array(sample, directory / ann_files.SAMPLE_ROWS)
-    write_array(calibrating.exact_best(exact, sample, parts), directory / ann_files.SAMPLE_BEST)
+    best = calibrating.exact_best(exact, questions, parts)
+    write_array(questions, directory / ann_files.SAMPLE_QUESTIONS)
+    write_array(best, directory / ann_files.SAMPLE_BEST)

@@ -18,7 +18,7 @@ _untyped: Any = faiss  # its types leave out what is used here
 INDEX = "index.faiss"
 LISTS = "lists.bin"  # for each inverted list its codes, then its ids: FAISS's own layout on disk
 SIZES = "sizes.npy"
-SAMPLE_ROWS = "sample-rows.npy"
+SAMPLE_QUESTIONS = "sample-questions.npy"
 SAMPLE_BEST = "sample-best.npy"
 
 

@@ -91,7 +91,7 @@ def choose_kind(passages: int, dimension: int, memory_budget: int) -> Kind:
     flat = resident_bytes(FLAT, passages, dimension)
     if flat - _SPARE_BYTES <= FLAT_BYTES and flat <= memory_budget:
         return FLAT
-    for name in ("sq", "binary", "ivfpq"):
+    for name in ("sq", "ivfpq"):
         kind = named_kind(name, passages, dimension)
         needed = resident_bytes(kind, passages, dimension)
         if needed <= memory_budget:

@@ -107,19 +107,11 @@ class VectorIndex:
         return products
 
     def check(self) -> float:
-        """Recall@20 on the passages sampled when the index was built, each asking for its like."""
+        """Recall@20 on the sample of questions that was taken when the index was built."""
         if self._ann is None:
             return 1.0
-        sample, best = self._ann.sample, self._ann.best
-        questions = self._exact.take(sample)
-        products, rows = self.search(questions, calibrating.NEIGHBOURS + 1)
-        others = [
-            row_products[found != own]
-            for row_products, found, own in zip(products, rows, sample, strict=True)
-        ]
-        ours = np.stack([some[: calibrating.NEIGHBOURS] for some in others])
-        theirs = self.similarities(questions, best)
-        return calibrating.recall(ours, theirs)
+        products, _ = self.search(self._ann.questions, calibrating.NEIGHBOURS)
+        return calibrating.recall(products, self.similarities(self._ann.questions, self._ann.best))
 
     def calibrate(self) -> dict[str, int]:
         """The cheapest parameters that reach the recall that is aimed at; none for exact search."""
@@ -190,9 +182,8 @@ class _Approximate:
         ivf = faiss.try_extract_index_ivf(self._index)
         self._lists = 0 if ivf is None else ivf.nlist
         self._graph = isinstance(faiss.downcast_index(self._index), faiss.IndexHNSW)
-        self.sample = read_array(directory / ann_files.SAMPLE_ROWS)
+        self.questions = read_array(directory / ann_files.SAMPLE_QUESTIONS)
         self.best = read_array(directory / ann_files.SAMPLE_BEST)
-        self._questions = exact
         if self._index.ntotal != len(exact) or self._index.d != exact.dimension:
             raise ArtefactDamaged(
                 f"the index in {directory} holds {self._index.ntotal:,} vectors of "
@@ -253,12 +244,10 @@ class _Approximate:
 
         It is `most` where it is not among the `most` first.
         """
-        count = min(most, effort.get("efSearch", most))
-        found = self.nearest(self._questions.take(self.sample), count + 1, effort)
+        found = self.nearest(self.questions, min(most, effort.get("efSearch", most)), effort)
         ranks = np.full(self.best.shape, most, np.int64)
-        for place, (rows, own) in enumerate(zip(found, self.sample, strict=True)):
-            others = rows[rows != own]
-            best, at = np.nonzero(self.best[place][:, None] == others[None, :])
+        for place, rows in enumerate(found):
+            best, at = np.nonzero(self.best[place][:, None] == rows[None, :])
             ranks[place, best] = at
         return ranks
 
