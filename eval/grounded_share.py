@@ -23,11 +23,10 @@ from rag_rt.answers import Sentence, Support
 from rag_rt.evidence import EvidencePool
 from rag_rt.grounding import THRESHOLD, Entailment, Grounder, open_entailment
 from rag_rt.requests import Request
+from rag_rt.retrieval import open_retriever
 from rag_rt.settings import Settings
 from retriever import Hit
 from retriever.encoders import Encoder, Progress
-from retriever.index import Index
-from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
 from retriever.sentences import sentence_spans
 
@@ -82,7 +81,7 @@ class SupportFinder:
 
     @cached_property
     def _retriever(self) -> Retriever:
-        return Retriever(Index(self._index_directory), open_encoder(self._settings.encoder))
+        return open_retriever(self._settings.model_copy(update={"index": self._index_directory}))
 
     @cached_property
     def _entailment(self) -> Entailment:

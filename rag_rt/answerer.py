@@ -22,11 +22,10 @@ from rag_rt.modes.grounded import GroundedWriter, Rules, written_again
 from rag_rt.modes.paragraph import Paragraph
 from rag_rt.prompting import INSTRUCTION_TOKENS, PromptForm, fitting, form_for, picked_texts
 from rag_rt.requests import Mode, Request
+from rag_rt.retrieval import open_retriever
 from rag_rt.settings import Settings
 from retriever import Hit
 from retriever.encoders import DualEncoder, Encoder
-from retriever.index import Index
-from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
 
 NOT_FOUND = "The corpus holds nothing that answers this question."
@@ -78,7 +77,7 @@ class Answerer:
         """
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        retriever = Retriever(Index(settings.index_directory), open_encoder(settings.encoder))
+        retriever = open_retriever(settings)
         generator = TextGenerator.from_settings(settings)
         form = form_for(settings.prompt, generator.parameters)
         min_relevance = settings.min_relevance if check_coverage else None

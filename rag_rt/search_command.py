@@ -12,7 +12,7 @@ import typer
 
 from rag_rt.settings import load_settings
 from retriever.errors import QueryError
-from retriever.passages import MAX_PASSAGES, Hit
+from retriever.passages import MOST_HITS, Hit
 from retriever.search_modes import SearchMode
 
 BATCH = 32  # questions encoded at once, as passages are
@@ -36,7 +36,7 @@ def search(
         typer.Option(help="JSON lines with id and input, as KILT's; - reads standard input."),
     ] = None,
     k: Annotated[
-        int, typer.Option(min=1, max=MAX_PASSAGES, help="Passages to find for a question.")
+        int, typer.Option(min=1, max=MOST_HITS, help="Passages to find for a question.")
     ] = 10,
     mode: Annotated[
         SearchMode | None,

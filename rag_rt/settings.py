@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag_rt.errors import SettingsError
 from retriever.encoder_names import ENCODER_NAMES
+from retriever.index_names import INDEX_NAMES
 
 
 def _default_home() -> Path:
@@ -30,9 +31,15 @@ class Settings(BaseSettings):
     index: Path | None = Field(
         default=None, description="the index directory; by default HOME/index"
     )
+    retriever: str = Field(default="local", description=INDEX_NAMES)
     encoder: str = Field(
         default="starter",
         description=ENCODER_NAMES,
+    )
+    reranker: str | None = Field(
+        default=None,
+        description="the folder or Hugging Face Hub id of a cross-encoder, which then orders what "
+        "is found; by default nothing does",
     )
     generator: str = Field(
         default="starter",

@@ -59,7 +59,8 @@ class Hit:
     """Inner product of the vectors of query and passage, whatever it was ranked by."""
 
 
-MAX_PASSAGES = 50  # hits a query may ask for
+MAX_PASSAGES = 50  # that an answer may be written from
+MOST_HITS = 1000  # that a search may ask for
 
 _SCHEMA = pa.schema(
     {

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from retriever.errors import QueryError
 from retriever.fusing import CANDIDATES, fuse
 from retriever.index import require_encoder
-from retriever.passages import MAX_PASSAGES, Hit, Passage
+from retriever.passages import MAX_PASSAGES, MOST_HITS, Hit, Passage
 from retriever.search_modes import SEARCH_MODES, SearchMode
 from retriever.searchable import SearchableIndex, SearchableSnapshot
 from retriever.vectors import DualEncoder, Vectors
@@ -40,6 +40,16 @@ class CorpusFacts:
     source: str
 
 
+class Reranking(Protocol):
+    """What orders passages anew: `retriever.reranking.Reranker`."""
+
+    name: str
+
+    def rerank(self, question: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits in another order, with other scores and ranks."""
+        ...
+
+
 class Ranking(NamedTuple):
     """The passages found for a question (K of them), best first."""
 
@@ -52,7 +62,11 @@ class Retriever:
     """Finds passages by their vectors, by their words, or by both."""
 
     def __init__(
-        self, index: SearchableIndex, encoder: DualEncoder, mode: SearchMode = DEFAULT_MODE
+        self,
+        index: SearchableIndex,
+        encoder: DualEncoder,
+        mode: SearchMode = DEFAULT_MODE,
+        reranker: Reranking | None = None,
     ) -> None:
         """Join an index with the encoder it was built with.
 
@@ -60,6 +74,7 @@ class Retriever:
             index: what is searched.
             encoder: of its passages.
             mode: what passages are found by where a search does not say.
+            reranker: orders the best `MAX_PASSAGES` of what is found, and nothing else is given.
 
         Raises:
             ArtefactMismatch: the index was built with another encoder.
@@ -68,12 +83,14 @@ class Retriever:
         self.index = index
         self.encoder = encoder
         self.mode = mode
+        self.reranker = reranker
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Searcher`: mode, encoder of questions, and the settings of the index."""
         return {
             "mode": self.mode,
+            "reranker": self.reranker.name if self.reranker else None,
             "encoder": self.encoder.name,
             "question_fingerprint": self.encoder.question_fingerprint,
             "index": dict(self.index.manifest.settings),
@@ -109,18 +126,27 @@ class Retriever:
             mode: what passages are found by; by default the retriever's.
 
         Raises:
-            QueryError: a question is blank, `k` is not between 1 and `MAX_PASSAGES`, or there is
-                no such mode.
+            QueryError: a question is blank, `k` is not between 1 and `MOST_HITS`, or there is no
+                such mode.
         """
         if not all(question.strip() for question in questions):
             raise QueryError("the question is empty; ask something")
-        if not 1 <= k <= MAX_PASSAGES:
-            raise QueryError(f"k is {k}; it must be between 1 and {MAX_PASSAGES} passages")
+        if not 1 <= k <= MOST_HITS:
+            raise QueryError(f"k is {k}; it must be between 1 and {MOST_HITS} passages")
         mode = mode or self.mode
         if mode not in SEARCH_MODES:
             raise QueryError(f"the mode is '{mode}'; it must be dense, bm25 or hybrid")
         if not questions:
             return []
+        if self.reranker is None:
+            return self._found(questions, k, mode)
+        found = self._found(questions, max(k, MAX_PASSAGES), mode)
+        return [
+            tuple(self.reranker.rerank(question, hits[:MAX_PASSAGES])[:k])
+            for question, hits in zip(questions, found, strict=True)
+        ]
+
+    def _found(self, questions: Sequence[str], k: int, mode: SearchMode) -> list[tuple[Hit, ...]]:
         snapshot = self.index.current()
         queries = self.encoder.encode_questions(questions)
         match mode:
@@ -129,11 +155,12 @@ class Retriever:
             case "bm25":
                 rankings = _by_words(snapshot, questions, queries, k)
             case "hybrid":
+                depth = max(k, CANDIDATES)
                 rankings = [
                     _by_both(snapshot, near, shared, k)
                     for near, shared in zip(
-                        _by_vectors(snapshot, queries, CANDIDATES),
-                        _by_words(snapshot, questions, queries, CANDIDATES),
+                        _by_vectors(snapshot, queries, depth),
+                        _by_words(snapshot, questions, queries, depth),
                         strict=True,
                     )
                 ]

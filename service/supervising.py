@@ -13,6 +13,7 @@ from typing import Any
 
 from rag_rt.settings import Settings
 from retriever.index_files import IndexState, index_state
+from retriever.index_names import LOCAL
 from service.errors import OF_WORKER, Failed, Loading, ServiceError, WorkerLost
 from service.settings import ServiceSettings
 from service.wire import LIMIT, NO_CALL, Message, decoded, encoded
@@ -56,7 +57,7 @@ class Worker:
             "settings": settings.model_dump(mode="json"),
             "log_level": service.log_level,
         }
-        self._index = settings.index_directory
+        self._index = settings.index_directory if settings.retriever == LOCAL else None
         self._hang_s = service.hang_s
         self._command = command
         self._process: Process | None = None
@@ -71,8 +72,8 @@ class Worker:
         return self.facts is not None
 
     def index_state(self) -> IndexState:
-        """Differs whenever the index that it answers from does."""
-        return index_state(self._index)
+        """Differs whenever the index that it answers from does; a cluster's is not watched."""
+        return () if self._index is None else index_state(self._index)
 
     @property
     def pid(self) -> int | None:

@@ -11,9 +11,8 @@ from eval.systems.seq2seq import FORMS, Seq2SeqReader
 from eval.systems.system import Reader, System
 from rag_rt.answerer import Answerer
 from rag_rt.errors import SettingsError
+from rag_rt.retrieval import open_retriever
 from rag_rt.settings import Settings
-from retriever.index import Index
-from retriever.named_encoders import open_encoder
 from retriever.searching import Retriever
 
 CLOSED_BOOK = "none"  # the name of no retriever
@@ -74,7 +73,7 @@ def _check_names(kind: str, generator: str, *, closed_book: bool) -> None:
 
 
 def _open_retriever(settings: Settings) -> Retriever:
-    return Retriever(Index(settings.index_directory), open_encoder(settings.encoder))
+    return open_retriever(settings)
 
 
 def _open_reader(kind: str, folder: str, max_tokens: int, seed: int) -> Reader:

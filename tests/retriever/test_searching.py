@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +17,7 @@ from retriever.building import build_index
 from retriever.encoders import Encoder
 from retriever.errors import ArtefactMismatch, QueryError
 from retriever.index import Index
-from retriever.passages import MAX_PASSAGES, Page
+from retriever.passages import MAX_PASSAGES, MOST_HITS, Hit, Page
 from retriever.search_modes import SearchMode
 from retriever.searching import Retriever
 from retriever.sources import Source
@@ -59,9 +61,9 @@ def test_a_question_finds_its_article(retriever: Retriever, question: str, title
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-@pytest.mark.parametrize("k", [0, -1, MAX_PASSAGES + 1, 10**6])
+@pytest.mark.parametrize("k", [0, -1, MOST_HITS + 1, 10**6])
 def test_a_number_of_passages_out_of_bounds_is_an_error(retriever: Retriever, k: int) -> None:
-    with pytest.raises(QueryError, match=f"between 1 and {MAX_PASSAGES}"):
+    with pytest.raises(QueryError, match=f"between 1 and {MOST_HITS}"):
         retriever.search("Why?", k)
 
 
@@ -149,3 +151,23 @@ def test_questions_are_found_together_as_alone(retriever: Retriever) -> None:
 def test_a_mode_that_there_is_not_is_an_error(retriever: Retriever) -> None:
     with pytest.raises(QueryError, match=r"'sparse'.*dense, bm25 or hybrid"):
         retriever.search("Why?", 5, "sparse")  # type: ignore[arg-type]
+
+
+class Shortest:
+    """Likes passages the better the shorter they are."""
+
+    name = "shortest"
+
+    def rerank(self, question: str, hits: Sequence[Hit]) -> list[Hit]:
+        ordered = sorted(hits, key=lambda hit: len(hit.passage.text))
+        return [replace(h, score=-len(h.passage.text), rank=r) for r, h in enumerate(ordered, 1)]
+
+
+def test_a_reranker_sees_more_than_is_given(tmp_path: Path) -> None:
+    texts = ["salt " * (length + 1) for length in range(20)]
+    retriever = retriever_of(texts, str(tmp_path / "index"))
+    reranked = Retriever(retriever.index, HashEncoder(), reranker=Shortest())
+    hits = reranked.search("salt", 3)
+    assert [(hit.passage.page_id, hit.rank) for hit in hits] == [("0", 1), ("1", 2), ("2", 3)]
+    assert reranked.settings["reranker"] == "shortest"
+    assert retriever.settings["reranker"] is None

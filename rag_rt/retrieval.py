@@ -1,0 +1,21 @@
+"""The retriever that the settings name."""
+
+from rag_rt.settings import Settings
+from retriever.named_encoders import open_encoder
+from retriever.named_indexes import open_index
+from retriever.searching import Retriever
+
+
+def open_retriever(settings: Settings) -> Retriever:
+    """Open index, encoder and, where one is named, reranker.
+
+    Raises:
+        RetrieverError: something is missing or damaged, or does not fit together.
+    """
+    index = open_index(settings.retriever, settings.index_directory)
+    reranker = None
+    if settings.reranker is not None:
+        from retriever.reranking import Reranker  # brings models of transformers along
+
+        reranker = Reranker(settings.reranker)
+    return Retriever(index, open_encoder(settings.encoder), reranker=reranker)
