@@ -65,7 +65,7 @@ class Retriever:
         self,
         index: SearchableIndex,
         encoder: DualEncoder,
-        mode: SearchMode = DEFAULT_MODE,
+        mode: SearchMode | None = None,
         reranker: Reranking | None = None,
     ) -> None:
         """Join an index with the encoder it was built with.
@@ -73,7 +73,9 @@ class Retriever:
         Args:
             index: what is searched.
             encoder: of its passages.
-            mode: what passages are found by where a search does not say.
+            mode: what passages are found by where a search does not say; by default both for
+                encoders whose vectors have length 1, and vectors alone for the others, DPR and
+                REALM, whose published figures are so.
             reranker: orders the best `MAX_PASSAGES` of what is found, and nothing else is given.
 
         Raises:
@@ -82,7 +84,7 @@ class Retriever:
         require_encoder(index.current(), encoder)
         self.index = index
         self.encoder = encoder
-        self.mode = mode
+        self.mode = mode or (DEFAULT_MODE if encoder.cosine else "dense")
         self.reranker = reranker
 
     @property
