@@ -54,10 +54,13 @@ def add_files(
 
 
 def plain_state(folder: Path, text: str) -> torch.Tensor:
-    model = AutoModel.from_pretrained(folder)
+    """The last hidden states (T, D) of one text."""
+    model: Any = AutoModel.from_pretrained(folder)
     with torch.inference_mode():
-        state: torch.Tensor = model(**bert_tokenizer()(text, return_tensors="pt"))
-    return state.last_hidden_state[0]  # type: ignore[attr-defined, no-any-return]
+        states: torch.Tensor = model(
+            **bert_tokenizer()(text, return_tensors="pt")
+        ).last_hidden_state[0]
+    return states
 
 
 @pytest.mark.parametrize(
