@@ -97,3 +97,7 @@ def test_the_articles_of_a_real_dump_are_without_markup(shared: Path) -> None:
     assert source.wikipedia_ids
     assert count == 106
     assert skipped.left_out == {"redirects": 99, "pages of other namespaces": 1}
+
+
+def test_references_that_never_close_are_looked_for_once() -> None:
+    assert text_of("<ref>" * 200_000 + "Salt.") == "Salt."  # minutes, if for each
