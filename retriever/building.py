@@ -21,7 +21,6 @@ from retriever.artefacts import (
     seal,
     verified_manifest,
 )
-from retriever.encoders import DualEncoder, Progress, Vectors
 from retriever.errors import ArtefactError, ArtefactMismatch, SourceError
 from retriever.index_files import KIND, REMEDY, VERSION
 from retriever.kinds import Kind, choose_kind, named_kind
@@ -29,6 +28,7 @@ from retriever.page_table import PageTable
 from retriever.parts import (
     CHUNK,
     PAGES,
+    PASSAGES,
     Report,
     Stored,
     index_part,
@@ -39,9 +39,14 @@ from retriever.passages import Passage, PassageStore
 from retriever.sources import Source
 from retriever.sources.skipping import Skipped
 from retriever.splitting import MAX_WORDS, split_page
+from retriever.vectors import DualEncoder, Progress, Vectors
 
 GENERATION = "generation-{:06d}"
 AUTO = "auto"
+ASKED = 256  # titles that a search which is not exact is set by
+
+Encoding = Callable[[Path, DualEncoder], Callable[[int], Stored]]
+"""From a file of passages and an encoder to the vectors of the `CHUNK` passages from a row on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +58,19 @@ class KindWish:
     """Bytes that searching may hold beside the encoder, for "auto"."""
 
 
+def encode_here(passages: Path, encoder: DualEncoder) -> Callable[[int], Stored]:
+    """Encode in this process: see `Encoding`."""
+    store = PassageStore(passages)
+    return lambda first: encoder.encode_passages(store.rows(first, first + CHUNK))
+
+
 def build_index(
     source: Source,
     encoder: DualEncoder,
     out: Path,
     *,
     kind: KindWish = KindWish(),
+    encoding: Encoding = encode_here,
     skipped: Skipped | None = None,
     replace: bool = False,
     report: Report = lambda message: None,
@@ -74,6 +86,7 @@ def build_index(
         encoder: makes the vectors.
         out: the index directory.
         kind: how vectors are to be searched.
+        encoding: where vectors are made; they are the same wherever it is.
         skipped: counts malformed records and ends the build beyond its limit; by default the first
             one ends it.
         replace: allow an index of another corpus or encoder to be replaced.
@@ -103,7 +116,8 @@ def build_index(
         manifest = _present(new)
         if manifest is None:
             store = _passages(source, skipped or Skipped(), work, report)
-            manifest = _finish(store, encoder, settings, work, report, progress)
+            vectors = encoding(work / "index" / GENERATION.format(1) / PASSAGES, encoder)
+            manifest = _finish(store, encoder, vectors, settings, work, report, progress)
         replace_directory(new, out)
         shutil.rmtree(work)
         return manifest
@@ -153,6 +167,7 @@ def finish_generation(
     store: PassageStore,
     vectors: Callable[[int], Stored],
     kind: Kind,
+    questions: Vectors | None,
     directory: Path,
     work: Path,
     report: Report,
@@ -164,6 +179,7 @@ def finish_generation(
         store: its passages.
         vectors: those of `CHUNK` rows, from a row on.
         kind: how they are searched.
+        questions: vectors (S, D) of questions like those that will be asked.
         directory: where the passages lie and the rest comes.
         work: a folder for the unfinished.
         report: told in a sentence what each stage does.
@@ -173,7 +189,9 @@ def finish_generation(
         the settings that opening it takes.
     """
     write_vectors(vectors, len(store), directory, kind, progress)
-    nearest = index_part(directory, kind, work, report=report, progress=progress)
+    nearest = index_part(
+        directory, kind, work, questions=questions, report=report, progress=progress
+    )
     return {"generation": directory.name, "kind_chosen": kind.name, "nearest": nearest}
 
 
@@ -201,9 +219,20 @@ def _split(source: Source, skipped: Skipped, count: Path) -> Iterator[Passage]:
         file.write(json.dumps({"skipped": skipped.malformed, **skipped.left_out}).encode())
 
 
+def _titles_asked(store: PassageStore, encoder: DualEncoder) -> Vectors:
+    """Titles as questions: they find their neighbours as hard as real questions do theirs.
+
+    docs/index-kinds.md has the figures.
+    """
+    step = max(1, len(store) // ASKED)
+    passages = (store.rows(row, row + 1)[0] for row in range(0, len(store), step))
+    return encoder.encode_questions(list(dict.fromkeys(p.title for p in passages if p.title)))
+
+
 def _finish(
     store: PassageStore,
     encoder: DualEncoder,
+    vectors: Callable[[int], Stored],
     settings: dict[str, Any],
     work: Path,
     report: Report,
@@ -213,11 +242,8 @@ def _finish(
     kind = wished_kind(settings, len(store), encoder.dimension)
     report(kind.describe(len(store), encoder.dimension))
     report(f"Encoding {len(store):,} passages with {encoder.name}")
-
-    def vectors(first: int) -> Vectors:
-        return encoder.encode_passages(store.rows(first, first + CHUNK))
-
-    made = finish_generation(store, vectors, kind, directory, work, report, progress)
+    questions = None if kind.exact else _titles_asked(store, encoder)
+    made = finish_generation(store, vectors, kind, questions, directory, work, report, progress)
     counts = {
         "passages": len(store),
         "pages": len(PageTable(directory / PAGES)),

@@ -20,7 +20,7 @@ from retriever.page_table import PageTable
 from retriever.passages import Passage, PassageStore
 from retriever.vector_file import VectorFile
 from retriever.vector_index import VectorIndex
-from retriever.vectors import Progress
+from retriever.vectors import Progress, Vectors
 
 PASSAGES = "passages.arrow"
 PAGES = "pages.npy"
@@ -109,6 +109,7 @@ def index_part(
     kind: Kind,
     work: Path,
     *,
+    questions: Vectors | None = None,
     like: LexicalIndex | None = None,
     report: Report = lambda message: None,
     progress: Progress = lambda done, total: None,
@@ -119,6 +120,8 @@ def index_part(
         directory: of the part.
         kind: how vectors are to be searched.
         work: a folder for what is unfinished.
+        questions: vectors (S, D) of questions like those that will be asked, which a search that is
+            not exact is set by.
         like: whose statistics of words are to be used; by default the part's own.
         report: told in a sentence what each step does.
         progress: told how far a long step is.
@@ -135,6 +138,7 @@ def index_part(
             kind,
             directory / NEAREST,
             work=work / NEAREST,
+            questions=questions,
             report=report,
             progress=progress,
         )

@@ -16,6 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
+from retriever.ann_files import SAMPLE_QUESTIONS
 from retriever.artefacts import exclusive, seal, sync_directory
 from retriever.building import GENERATION, finish_generation, start_or_resume, wished_kind
 from retriever.encoders import DualEncoder, Progress
@@ -33,6 +36,7 @@ from retriever.kinds import FLAT
 from retriever.page_table import PageTable
 from retriever.parts import (
     CHUNK,
+    NEAREST,
     PAGES,
     Report,
     Stored,
@@ -182,7 +186,9 @@ def _compact(snapshot: Snapshot, report: Report, progress: Progress) -> None:
     def vectors(first: int) -> Stored:
         return snapshot.stored(rows[first : first + CHUNK])
 
-    made = finish_generation(store, vectors, kind, new, work, report, progress)
+    asked = snapshot.directory / settings["generation"] / NEAREST / SAMPLE_QUESTIONS
+    questions = np.load(asked) if asked.is_file() and not kind.exact else None
+    made = finish_generation(store, vectors, kind, questions, new, work, report, progress)
     target = snapshot.directory / new.name
     shutil.rmtree(target, ignore_errors=True)  # of a run that was stopped before the manifest
     new.rename(target)
