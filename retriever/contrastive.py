@@ -68,6 +68,16 @@ def contrastive_loss(
     return torch.nn.functional.cross_entropy(products.masked_fill(ignored, -torch.inf), own)
 
 
+def shares(lengths: Sequence[int], processes: int) -> list[list[int]]:
+    """The rows of each process, texts of like length beside each other.
+
+    All have equally many; where the rows do not go round, some are there twice.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    order += (order * processes)[: -len(order) % processes]
+    return [order[process::processes] for process in range(processes)]
+
+
 @dataclass(frozen=True, slots=True)
 class Stepper:
     """Computes a batch's gradients, `part` texts at a time."""
@@ -80,8 +90,8 @@ class Stepper:
 
     def backward(self, batch: Batch) -> float:
         """Add the loss' gradients to those of the weights; returns the loss."""
-        questions = self._shares([len(q) for q in batch.questions])
-        texts = self._shares([len(t.text) for t in batch.texts])
+        questions = shares([len(q) for q in batch.questions], self.state.num_processes)
+        texts = shares([len(t.text) for t in batch.texts], self.state.num_processes)
         rank = self.state.process_index
         ignored = torch.from_numpy(batch.ignored).to(self.state.device)
 
@@ -104,13 +114,6 @@ class Stepper:
                 if parameter.grad is not None:
                     parameter.grad = reduce(parameter.grad, "sum")
         return float(loss)
-
-    def _shares(self, lengths: Sequence[int]) -> list[list[int]]:
-        """The rows of each process: equally many, texts of like length beside each other."""
-        order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-        processes = self.state.num_processes
-        order += order[: -len(order) % processes]  # some rows twice, so that all have as many
-        return [order[process::processes] for process in range(processes)]
 
     def _parts(
         self, encode: Callable[[Sequence[T]], Tensor], items: Sequence[T], rows: Sequence[int]

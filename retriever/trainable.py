@@ -129,11 +129,12 @@ class TrainableEncoder:
         return self._vectors(loaded, [f"{prefix}{t.title}\n{t.text}" for t in texts])
 
     def _vectors(self, loaded: Loaded, *segments: list[str]) -> Tensor:
+        longest = getattr(loaded.model.config, "max_position_embeddings", self._max_tokens)
         inputs = loaded.tokenizer(
             *segments,
             padding=True,
             truncation=True,
-            max_length=self._max_tokens,
+            max_length=min(self._max_tokens, loaded.tokenizer.model_max_length, longest),
             return_token_type_ids=self._form.typed,
             return_tensors="pt",
         ).to(loaded.model.device)

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retriever.contrastive import Stepper, contrastive_loss, make_batch
+from retriever.contrastive import Stepper, contrastive_loss, make_batch, shares
 from retriever.trainable import TrainableEncoder
 from retriever.training_data import Example, Text
 from tests.retriever.training_setup import make_sentence_encoder
@@ -45,6 +46,15 @@ def test_the_loss_is_the_mean_surprise_at_the_own_text() -> None:
     second = -math.log(e(1) / (e(0) + e(1) + e(2)))
     loss = contrastive_loss(questions, texts, ignored, 0.5)
     assert float(loss) == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 9))
+def test_processes_share_all_rows_equally(lengths: list[int], processes: int) -> None:
+    dealt = shares(lengths, processes)
+    assert len(dealt) == processes
+    assert {len(rows) for rows in dealt} == {-(-len(lengths) // processes)}
+    assert {row for rows in dealt for row in rows} == set(range(len(lengths)))
+    assert all(lengths[a] <= lengths[b] for rows in dealt for a, b in pairwise(rows[:-1]))
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,11 @@ def test_what_is_longer_than_the_limit_is_cut_off(tmp_path: Path) -> None:
     torch.testing.assert_close(long, short)
 
 
+def test_no_more_tokens_are_read_than_the_model_has_positions(tmp_path: Path) -> None:
+    trainable = TrainableEncoder(make_realm(tmp_path), max_tokens=100_000)
+    assert trainable.question_vectors(["a " * 1000]).shape == (1, 8)
+
+
 def test_no_saved_file_is_pickled(tmp_path: Path) -> None:
     TrainableEncoder(make_realm(tmp_path / "start"), 32).save(tmp_path / "saved")
     endings = {path.suffix for path in (tmp_path / "saved").rglob("*") if path.is_file()}
