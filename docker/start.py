@@ -7,6 +7,7 @@ by. The next start of the same image with the same settings goes straight on to 
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import NoReturn
 
 NOTE = Path(os.environ["RAG_RT_HOME"]) / ".prepared"
 OURS, OF_SERVICE = "RAG_RT_", "RAG_RT_SERVICE_"  # nothing is prepared by how it is served
+RAY = "ray://"  # begins the name of an index that a cluster holds
 EVERY = 10.0  # seconds between two lines of progress in the log
 
 
@@ -62,6 +64,15 @@ def prepare() -> None:
         NOTE.write_text(identity())
 
 
+def join_cluster(address: str) -> None:
+    """Make this container a node of a Ray cluster, on which nothing runs; wait for a cluster."""
+    store = 100 * 1000**2  # bytes; Ray's default takes a third of the memory
+    options = ["--num-cpus=0", "--disable-usage-stats", f"--object-store-memory={store}"]
+    while subprocess.run(["ray", "start", f"--address={address}", *options]).returncode:  # noqa: S603, S607
+        print(f"No node of the Ray cluster at {address} yet; trying again", flush=True)
+        time.sleep(EVERY)
+
+
 def stop(number: int, frame: object) -> NoReturn:
     """End on SIGTERM: the first process of a container has no default action for it."""
     sys.exit(128 + number)
@@ -72,6 +83,9 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, stop)
     if arguments[:1] == ["setup"] or (arguments[:1] == ["serve"] and not is_prepared()):
         prepare()
+    retriever = os.environ.get("RAG_RT_RETRIEVER", "")
+    if retriever.startswith(RAY) and arguments[:1] != ["setup"]:
+        join_cluster(retriever.removeprefix(RAY))
     if arguments[:1] != ["setup"]:
         os.execvp("rag-rt", ["rag-rt", *arguments])  # noqa: S606, S607
 

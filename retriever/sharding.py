@@ -32,6 +32,7 @@ from retriever.parts import (
 )
 from retriever.passages import Passage
 from retriever.shards import PATTERN, REMEDY, SHARD
+from retriever.updating import sample_questions
 from retriever.vectors import Progress
 
 
@@ -147,7 +148,13 @@ def _write(
         progress,
     )
     nearest = index_part(
-        directory, kind, work, like=snapshot.base.words, report=report, progress=progress
+        directory,
+        kind,
+        work,
+        questions=sample_questions(snapshot, kind),
+        like=snapshot.base.words,
+        report=report,
+        progress=progress,
     )
     made = {"generation": directory.name, "kind_chosen": kind.name, "nearest": nearest}
     seal(

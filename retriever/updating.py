@@ -21,7 +21,6 @@ import numpy as np
 from retriever.ann_files import SAMPLE_QUESTIONS
 from retriever.artefacts import exclusive, seal, sync_directory
 from retriever.building import GENERATION, finish_generation, start_or_resume, wished_kind
-from retriever.encoders import DualEncoder, Progress
 from retriever.errors import QueryError
 from retriever.index import Rows, Snapshot, open_snapshot, require_encoder
 from retriever.index_files import (
@@ -32,7 +31,7 @@ from retriever.index_files import (
     update_directory,
     update_numbers,
 )
-from retriever.kinds import FLAT
+from retriever.kinds import FLAT, Kind
 from retriever.page_table import PageTable
 from retriever.parts import (
     CHUNK,
@@ -46,6 +45,7 @@ from retriever.parts import (
 )
 from retriever.passages import Page, Passage
 from retriever.splitting import split_page
+from retriever.vectors import DualEncoder, Progress, Vectors
 
 PAGES_AT_ONCE = 64  # acknowledged together: about three seconds of encoding on 2 cores
 MANY = 4  # changes of like size are folded into one
@@ -171,6 +171,16 @@ def _writing(directory: Path) -> Iterator[None]:
         yield
 
 
+def sample_questions(snapshot: Snapshot, kind: Kind) -> Vectors | None:
+    """The questions (S, D) that the search of a base was set by, for setting another by them."""
+    asked = (
+        snapshot.directory / snapshot.manifest.settings["generation"] / NEAREST / SAMPLE_QUESTIONS
+    )
+    if kind.exact or not asked.is_file():
+        return None
+    return np.asarray(np.load(asked), dtype=np.float32)
+
+
 def _compact(snapshot: Snapshot, report: Report, progress: Progress) -> None:
     work = snapshot.directory / "compacting"
     start_or_resume(work, {"version": snapshot.version}, report)
@@ -186,8 +196,7 @@ def _compact(snapshot: Snapshot, report: Report, progress: Progress) -> None:
     def vectors(first: int) -> Stored:
         return snapshot.stored(rows[first : first + CHUNK])
 
-    asked = snapshot.directory / settings["generation"] / NEAREST / SAMPLE_QUESTIONS
-    questions = np.load(asked) if asked.is_file() and not kind.exact else None
+    questions = sample_questions(snapshot, kind)
     made = finish_generation(store, vectors, kind, questions, new, work, report, progress)
     target = snapshot.directory / new.name
     shutil.rmtree(target, ignore_errors=True)  # of a run that was stopped before the manifest
