@@ -103,14 +103,14 @@ def overlap(
     """
     from eval.diagnose_tables import print_overlap
     from eval.overlap import THRESHOLD, overlap_report
+    from rag_rt.retrieval import encoder_of
     from rag_rt.settings import load_settings
     from rag_rt.terminal import bar, waiting
-    from retriever.named_encoders import open_encoder
 
     with exit_codes():
         require_rereadable(gold, *([guess] if guess else []))
         with waiting("Loading the encoder"):
-            encoder = open_encoder(load_settings().encoder)
+            encoder = encoder_of(load_settings())
         with bar("Reading, then encoding") as progress:
             found = overlap_report(
                 gold,

@@ -9,7 +9,7 @@ import typer
 
 from rag_rt.errors import InvalidRequest
 from rag_rt.search_command import search
-from rag_rt.settings import load_settings
+from rag_rt.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from retriever.index import Snapshot
@@ -70,9 +70,9 @@ def build(
 
     Example: rag-rt index build --source kilt kilt_knowledgesource.json --out kilt-index
     """
+    from rag_rt.retrieval import encoder_of
     from rag_rt.terminal import bar, say
     from retriever.building import KindWish, build_index
-    from retriever.named_encoders import open_encoder
     from retriever.sources import open_source
     from retriever.sources.skipping import Skipped
 
@@ -81,7 +81,7 @@ def build(
     with bar("Building", "passages") as progress:
         manifest = build_index(
             corpus,
-            open_encoder(encoder or load_settings().encoder),
+            encoder_of(_settings(encoder)),
             out,
             kind=wish,
             skipped=Skipped(max_malformed, say),
@@ -201,9 +201,9 @@ def _add(
     *,
     replace: bool,
 ) -> None:
+    from rag_rt.retrieval import encoder_of
     from rag_rt.terminal import say
     from retriever.index import open_snapshot
-    from retriever.named_encoders import open_encoder
     from retriever.sources import open_source
     from retriever.sources.skipping import Skipped
     from retriever.updating import add_pages
@@ -211,12 +211,17 @@ def _add(
     open_snapshot(directory)  # says what is wrong before the encoder is loaded
     change = add_pages(
         directory,
-        open_encoder(encoder or load_settings().encoder),
+        encoder_of(_settings(encoder)),
         open_source(source, path).pages(Skipped(max_malformed, say)),
         replace_pages=replace,
         acknowledged=lambda change: None if as_json else say(_told(change)),
     )
     _print_change(change, as_json)
+
+
+def _settings(encoder: str | None) -> Settings:
+    settings = load_settings()
+    return settings if encoder is None else settings.model_copy(update={"encoder": encoder})
 
 
 def _named(directory: Path | None) -> Path:

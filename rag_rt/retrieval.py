@@ -1,6 +1,7 @@
 """The retriever that the settings name."""
 
 from rag_rt.settings import Settings
+from retriever.encoders import DualEncoder
 from retriever.named_encoders import open_encoder
 from retriever.named_indexes import open_index
 from retriever.searching import Retriever
@@ -18,4 +19,13 @@ def open_retriever(settings: Settings) -> Retriever:
         from retriever.reranking import Reranker  # brings models of transformers along
 
         reranker = Reranker(settings.reranker)
-    return Retriever(index, open_encoder(settings.encoder), reranker=reranker)
+    return Retriever(index, encoder_of(settings), reranker=reranker)
+
+
+def encoder_of(settings: Settings) -> DualEncoder:
+    """Load the encoder that the settings name.
+
+    Raises:
+        StarterPackMissing, EncoderError: it cannot be loaded.
+    """
+    return open_encoder(settings.encoder, settings.encoder_precision, settings.encoder_device)

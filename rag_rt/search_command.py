@@ -54,14 +54,14 @@ def search(
         raise typer.BadParameter("give a question, or --queries, and not both")
     asked = iter([Query(None, question or "")]) if queries is None else read_queries(queries)
     first = list(islice(asked, 1))  # what is wrong with a file shows before models are loaded
+    from rag_rt.retrieval import encoder_of
     from rag_rt.terminal import waiting
     from retriever.index import Index
-    from retriever.named_encoders import open_encoder
     from retriever.searching import Retriever
 
     with waiting("Opening the index"):
         index = Index(directory)
-        retriever = Retriever(index, open_encoder(load_settings().encoder))
+        retriever = Retriever(index, encoder_of(load_settings()))
     # Whoever writes to standard input may wait for each reply before going on.
     size = 1 if queries == "-" else BATCH
     batch = first + list(islice(asked, size - len(first)))

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 
 from rag_rt.generation import Generator
 from rag_rt.models import starter
+from rag_rt.retrieval import encoder_of
 from rag_rt.settings import Settings
 from retriever.building import build_index
 from retriever.encoders import Progress
-from retriever.named_encoders import open_encoder
 from retriever.sources import open_source
 
 Say = Callable[[str], None]
@@ -41,7 +41,7 @@ def set_up(settings: Settings, say: Say, bar: Bar) -> None:
         with bar("Encoding passages") as progress:
             manifest = build_index(
                 open_source("starter"),
-                open_encoder(settings.encoder),
+                encoder_of(settings),
                 settings.index_directory,
                 replace=True,
                 report=say,

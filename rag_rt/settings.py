@@ -36,6 +36,14 @@ class Settings(BaseSettings):
         default="starter",
         description=ENCODER_NAMES,
     )
+    encoder_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="that the encoder computes in; 'auto' takes bfloat16 where the processor "
+        "multiplies it natively",
+    )
+    encoder_device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="that the encoder computes on"
+    )
     reranker: str | None = Field(
         default=None,
         description="the folder or Hugging Face Hub id of a cross-encoder, which then orders what "

@@ -1,8 +1,8 @@
 """One model of a transformer encoder with its tokenizer: texts to vectors, in batches.
 
 Texts whose number of tokens lies in the same sixteen share a batch. So little is computed for
-padding, a text is padded alike whatever stands beside it, and there are few shapes: oneDNN makes kernels for each
-and keeps them.
+padding, a text is padded alike whatever stands beside it, and there are few shapes: oneDNN makes
+kernels for each and keeps them.
 """
 
 from collections import deque
