@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from eval.run_kilt import app as eval_app
+from rag_rt.cluster_commands import cluster_app
 from rag_rt.failures import exit_codes
 from rag_rt.ground_command import ground
 from rag_rt.index_commands import app as index_app
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Ask a question in plain words; get a cited paragraph from Wikipedia.",
 )
 app.add_typer(index_app, name="index")
+app.add_typer(cluster_app, name="cluster")
 app.add_typer(eval_app, name="eval")
 app.command()(convert)
 app.command()(generate)

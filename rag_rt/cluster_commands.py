@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_rt.settings import Settings
 from retriever.cluster_extra import require_ray
 
 if TYPE_CHECKING:
+    from retriever.building import Encoding
     from retriever.cluster import ReplicaStatus
 
 Address = Annotated[
@@ -89,6 +92,20 @@ def remove(address: Address = "auto") -> None:
     from retriever import cluster
 
     say(f"{cluster.remove(address)} replicas removed")
+
+
+def encoding_on(address: str, settings: Settings) -> "Encoding":
+    """Encoding on the cores of a cluster, for a build by these settings.
+
+    Raises:
+        RetrieverError: Ray is not installed.
+    """
+    require_ray()
+    from retriever.cluster_encoding import ClusterVectors
+    from retriever.named_encoders import open_encoder
+
+    opened = partial(open_encoder, settings.encoder, settings.encoder_precision)
+    return partial(ClusterVectors, address=address, opened=opened)
 
 
 def _print(replicas: "list[ReplicaStatus]", as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rag_rt.cluster_commands import encoding_on, split
 from rag_rt.errors import InvalidRequest
 from rag_rt.search_command import search
 from rag_rt.settings import Settings, load_settings
@@ -20,6 +21,7 @@ MEGABYTE = 10**6
 app = typer.Typer(no_args_is_help=True, help="Build, inspect, search and change indexes.")
 
 app.command()(search)
+app.command()(split)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Directory = Annotated[Path, typer.Argument(help="The index.")]
@@ -65,6 +67,12 @@ def build(
     replace: Annotated[
         bool, typer.Option(help="Replace an index of another corpus, encoder or kind.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Encode on the Ray cluster with its head at HOST:PORT (docs/cluster.md)."
+        ),
+    ] = None,
 ) -> None:
     """Build an index, or finish one that was begun.
 
@@ -72,29 +80,32 @@ def build(
     """
     from rag_rt.retrieval import encoder_of
     from rag_rt.terminal import bar, say
-    from retriever.building import KindWish, build_index
+    from retriever.building import KindWish, build_index, encode_here
     from retriever.sources import open_source
     from retriever.sources.skipping import Skipped
 
     corpus = open_source(source, path)
     wish = KindWish(kind, memory * MEGABYTE)
+    settings = _settings(encoder)
+    encoding = encode_here if cluster is None else encoding_on(cluster, settings)
     with bar("Building", "passages") as progress:
         manifest = build_index(
             corpus,
-            encoder_of(_settings(encoder)),
+            encoder_of(settings),
             out,
             kind=wish,
+            encoding=encoding,
             skipped=Skipped(max_malformed, say),
             replace=replace,
             report=say,
             progress=progress,
         )
-    counts, settings = manifest.counts, manifest.settings
+    counts = manifest.counts
     if counts["skipped"]:
         say(f"{counts['skipped']:,} malformed records were left out")
     say(
         f"Index ready at {out}: {counts['passages']:,} passages of {counts['pages']:,} pages, "
-        f"kind {settings['kind_chosen']}"
+        f"kind {manifest.settings['kind_chosen']}"
     )
 
 
