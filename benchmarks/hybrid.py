@@ -36,6 +36,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared/data"
 QUESTIONS = DATA / "nq-long/dev.jsonl"
 CORPUS = DATA / "wikipedia/mini_kilt_knowledgesource.jsonl.xz"
 FOLDS = 10
+TIMED = 40  # questions that are asked alone; the figures are of all of them, asked together
 GRID = {"WORDS": (0.0, 0.2, 0.3, 0.4, 0.6), "PAGE": (0.0, 0.3, 0.5, 0.7, 1.0), "OF_PAGE": (3, 5, 8)}
 
 Places = npt.NDArray[np.float64]
@@ -87,8 +88,10 @@ def print_modes(retriever: Retriever, questions: Sequence[Question]) -> None:
     dense: Places | None = None
     for mode in SEARCH_MODES:
         start = time.perf_counter()
-        found = [retriever.search(q.text, MAX_PASSAGES, mode) for q in questions]
-        milliseconds = (time.perf_counter() - start) / len(questions) * 1000
+        for question in questions[:TIMED]:
+            retriever.search(question.text, MAX_PASSAGES, mode)
+        milliseconds = (time.perf_counter() - start) / len(questions[:TIMED]) * 1000
+        found = retriever.search_batch([q.text for q in questions], MAX_PASSAGES, mode)
         places = np.array(
             [
                 place(q, [h.passage.page_id for h in hits])
