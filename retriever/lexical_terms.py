@@ -11,7 +11,7 @@ from bm25s.tokenization import Tokenizer
 Integers = npt.NDArray[np.int64]
 Terms = npt.NDArray[np.uint64]
 
-TITLE = 3  # a word in the title counts as often (benchmarks/hybrid.py)
+TITLE = 3  # a word in the title counts as often: more helps words alone, less both (docs/LOG.md)
 _BREAK = "\n"
 
 
