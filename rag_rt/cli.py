@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from eval.run_kilt import app as eval_app
-from rag_rt.cluster_commands import cluster_app
+from rag_rt.cluster_commands import cluster_app, split
 from rag_rt.failures import exit_codes
 from rag_rt.ground_command import ground
 from rag_rt.index_commands import app as index_app
 from rag_rt.model_commands import convert, generate
 from rag_rt.requests import Mode, Request
 from rag_rt.settings import load_settings
+from rag_rt.train_command import train_retriever
 from retriever.search_modes import SearchMode
 
 app = typer.Typer(
@@ -20,7 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ask a question in plain words; get a cited paragraph from Wikipedia.",
 )
+train_app = typer.Typer(no_args_is_help=True, help="Train models.")
+train_app.command("retriever")(train_retriever)
+index_app.command()(split)
 app.add_typer(index_app, name="index")
+app.add_typer(cluster_app, name="cluster")
+app.add_typer(train_app, name="train")
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(eval_app, name="eval")
 app.command()(convert)

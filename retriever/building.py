@@ -24,6 +24,7 @@ from retriever.artefacts import (
 from retriever.errors import ArtefactError, ArtefactMismatch, SourceError
 from retriever.index_files import KIND, REMEDY, VERSION
 from retriever.kinds import Kind, choose_kind, named_kind
+from retriever.lexical_terms import STOP_WORDS, TITLE
 from retriever.page_table import PageTable
 from retriever.parts import (
     CHUNK,
@@ -135,6 +136,7 @@ def build_settings(source: Source, encoder: DualEncoder, kind: KindWish) -> dict
         "dimension": encoder.dimension,
         "similarity": "cosine" if encoder.cosine else "inner product",
         "max_words": MAX_WORDS,
+        "words": f"title {TITLE}, stop words {STOP_WORDS}",
         "kind": kind.name,
         "memory": kind.memory,
     }

@@ -11,6 +11,7 @@ from bm25s.tokenization import Tokenizer
 Integers = npt.NDArray[np.int64]
 Terms = npt.NDArray[np.uint64]
 
+STOP_WORDS = "english_plus"  # bm25s' long list
 TITLE = 3  # a word in the title counts as often: more helps words alone, less both (docs/LOG.md)
 _BREAK = "\n"
 
@@ -34,7 +35,7 @@ def tokenize_passages(texts: Sequence[str]) -> Tokens:
 def tokenize(texts: Sequence[str]) -> Tokens:
     """The terms of texts: words of two letters or digits at least, lower-cased, no stop words."""
     # A tokenizer remembers every word; a new one for these texts alone keeps memory bounded.
-    tokenizer = Tokenizer(stopwords="english_plus")
+    tokenizer = Tokenizer(stopwords=STOP_WORDS)
     tokens = list(tokenizer.streaming_tokenize(texts, update_vocab=True, allow_empty=False))
     numbers = [number for text in tokens for number in text]
     hashes = np.array([_hash(word) for word in tokenizer.get_vocab_dict()], dtype=np.uint64)

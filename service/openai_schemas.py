@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     WithJsonSchema,
@@ -17,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from rag_rt.requests import MAX_QUESTION, MAX_TEMPERATURE, MAX_TOKENS, Mode, Request
 from rag_rt.words import content_words
+from service.schemas import WHOLE
 
 MODELS = {
     "rag-rt" if mode is Request.mode else f"rag-rt-{mode}": mode for mode in (Request.mode, *Mode)
@@ -26,18 +26,12 @@ MAX_MESSAGES = 256
 LARGEST_SEED = 2**53 - 1  # JSON carries larger numbers not exactly (RFC 8259, 6)
 
 
-def _without_fraction(value: Any) -> Any:
-    """5 where JSON has 5.0, which its schemas call an integer too."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _asks_for_nothing(value: bool) -> bool:
     if value:
         raise PydanticCustomError("unsupported", "only false is supported")
     return value
 
 
-WHOLE = BeforeValidator(_without_fraction)
 # Literal[False] would take 0 too.
 False_ = Annotated[bool, AfterValidator(_asks_for_nothing), WithJsonSchema({"const": False})]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

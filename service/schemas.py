@@ -1,8 +1,8 @@
 """What goes over the wire: the request with its bounds, the answer, the one shape of an error."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rag_rt import requests
 from rag_rt.requests import Mode, Request
@@ -10,10 +10,18 @@ from retriever.passages import MAX_PASSAGES
 from retriever.search_modes import SearchMode
 
 
+def _without_fraction(value: Any) -> Any:
+    """5 where JSON has 5.0, which its schemas call an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_without_fraction)
+
+
 class AnswerRequest(BaseModel):
     """The body of `POST /answer`."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     question: Annotated[
         str,
@@ -25,7 +33,7 @@ class AnswerRequest(BaseModel):
         ),
     ]
     k: Annotated[
-        int, Field(ge=1, le=MAX_PASSAGES, description="Passages to retrieve.", examples=[8])
+        int, Field(ge=1, le=MAX_PASSAGES, description="Passages to retrieve.", examples=[8]), WHOLE
     ] = Request.k
     max_tokens: Annotated[
         int,
@@ -35,6 +43,7 @@ class AnswerRequest(BaseModel):
             description="Longest answer, in tokens.",
             examples=[256],
         ),
+        WHOLE,
     ] = Request.max_tokens
     temperature: Annotated[
         float,
@@ -71,10 +80,12 @@ class AnswerRequest(BaseModel):
             description="Makes sampling reproducible.",
             examples=[7],
         ),
+        WHOLE,
     ] = Request.seed
     mode: Annotated[
         Mode,
         Field(
+            strict=False,  # JSON has no enumerations
             description="grounded: no sentence without support, unless the passages give none; "
             "free: as the model writes; extractive: sentences of the passages, word for word.",
             examples=["grounded"],

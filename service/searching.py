@@ -17,8 +17,7 @@ from rag_rt.requests import MAX_QUESTION
 from retriever.passages import MAX_PASSAGES
 from retriever.search_modes import SearchMode
 from service.errors import Overloaded, ServiceError
-from service.openai_schemas import WHOLE
-from service.schemas import ErrorReply
+from service.schemas import WHOLE, ErrorReply
 
 MAX_CALLS = 8  # at a time, so that they silence the answers for one turn or two
 RETRY_AFTER = 1  # seconds; the shortest that the header can say

@@ -14,13 +14,11 @@ from rag_rt.answers import Answer, FinishReason, Status, Timings, Usage
 from rag_rt.events import Finished, Retrieved, Turns, Wrote
 from rag_rt.requests import Request
 from retriever.passages import Hit, Passage
+from retriever.searching import CorpusFacts
 from service.worker import Load, connection, serve
 
 HIT = Hit(
     Passage("p:1", "p", "Page", "<script>alert(1)</script>", "https://x.test/p", 0, 25), 0.9, 1, 0.9
-)
-MANIFEST = SimpleNamespace(
-    counts={"passages": 1, "pages": 1}, settings={"source_description": "a script"}
 )
 
 
@@ -29,11 +27,10 @@ class Scripted:
 
     generator = SimpleNamespace(name="script")
     retriever: Any = SimpleNamespace(
-        index=SimpleNamespace(
-            manifest=MANIFEST, passages=SimpleNamespace(find=lambda _: HIT.passage)
-        ),
+        corpus=CorpusFacts(1, 1, "a script"),
+        find=lambda _: HIT.passage,
         encoder=SimpleNamespace(name="script"),
-        search=lambda question, k: [HIT] * k,
+        search=lambda question, k, retrieval: [HIT] * k,
     )
 
     def turns(self, request: Request) -> Turns:
