@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eval.run_kilt import app as eval_app
-from rag_rt.cluster_commands import cluster_app, split
+from rag_rt.cluster_commands import cluster_app
 from rag_rt.failures import exit_codes
 from rag_rt.ground_command import ground
 from rag_rt.index_commands import app as index_app
@@ -23,11 +23,9 @@ app = typer.Typer(
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train models.")
 train_app.command("retriever")(train_retriever)
-index_app.command()(split)
 app.add_typer(index_app, name="index")
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(train_app, name="train")
-app.add_typer(cluster_app, name="cluster")
 app.add_typer(eval_app, name="eval")
 app.command()(convert)
 app.command()(generate)
