@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retriever.building import KindWish, build_index
 from retriever.errors import ArtefactMismatch, ArtefactMissing, QueryError
 from retriever.index import Index, Snapshot
 from retriever.passages import Page
@@ -19,7 +20,7 @@ from retriever.sharding import split_index
 from retriever.shards import ShardFacts, read_shards
 from retriever.updating import add_pages, compact, delete_pages
 from tests.retriever.hash_encoder import HashEncoder
-from tests.retriever.test_updating import build, page
+from tests.retriever.test_updating import build, page, source
 
 WORDS = "salt river sugar pepper ocean mountain tea coffee bread butter".split()
 
@@ -137,6 +138,21 @@ def test_one_shard_has_the_bytes_of_the_compacted_index(tmp_path: Path) -> None:
     for name in ("passages.arrow", "pages.npy", "vectors.npy"):
         theirs = directory / "generation-000002" / name
         assert (shard / "generation-000001" / name).read_bytes() == theirs.read_bytes()
+
+
+def test_shards_of_a_compressed_index_hold_its_vectors_as_they_are_stored(tmp_path: Path) -> None:
+    build_index(source(corpus(60)), HashEncoder(), tmp_path / "index", kind=KindWish("SQ8"))
+    whole = Index(tmp_path / "index").current()
+    shards = split_index(tmp_path / "index", 2, tmp_path / "shards")
+    parts = [Index(path).current().base for path in shards]
+    assert [part.vectors.settings["factory"] for part in parts] == ["SQ8", "SQ8"]
+    assert whole.base.stored.dtype == np.float16
+    np.testing.assert_array_equal(
+        np.concatenate([part.stored for part in parts]), whole.base.stored, strict=True
+    )
+    sharded = ShardedSnapshot("", LocalShards(tmp_path / "shards"))
+    queries = HashEncoder().encode_questions(WORDS)
+    np.testing.assert_array_equal(sharded.search(queries, 5), whole.search(queries, 5))
 
 
 def test_a_stopped_cut_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
