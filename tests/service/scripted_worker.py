@@ -14,7 +14,6 @@ from rag_rt.answers import Answer, FinishReason, Status, Timings, Usage
 from rag_rt.events import Finished, Retrieved, Turns, Wrote
 from rag_rt.requests import Request
 from retriever.passages import Hit, Passage
-from retriever.searching import CorpusFacts
 from service.worker import Load, connection, serve
 
 HIT = Hit(
@@ -27,7 +26,7 @@ class Scripted:
 
     generator = SimpleNamespace(name="script")
     retriever: Any = SimpleNamespace(
-        corpus=CorpusFacts(1, 1, "a script"),
+        corpus=SimpleNamespace(passages=1, pages=1, source="a script"),
         find=lambda _: HIT.passage,
         encoder=SimpleNamespace(name="script"),
         search=lambda question, k, retrieval: [HIT] * k,
