@@ -85,7 +85,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """How an actor that holds a shard is."""
+    """How an actor that holds a shard is, or that a shard has none."""
 
     name: str
     node: str
@@ -161,19 +161,25 @@ def deploy(
 
 
 def status(address: str = NEAREST, patience: float = 10.0) -> list[ReplicaStatus]:
-    """How each actor that holds a shard is, asked all at once.
+    """How each actor that holds a shard is, asked all at once; and which shards have none.
 
     Raises:
         RetrieverError: the cluster cannot be reached.
     """
     connect(address)
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes()}
-    return [
-        ReplicaStatus(name, "", 0, str(found).strip().splitlines()[-1] or "no answer")
-        if isinstance(found, Exception)
-        else ReplicaStatus(name, nodes.get(found[1], found[1]), found[0].passages, "")
-        for name, found in ask_facts(deployed_names(), patience).items()
-    ]
+    replicas, missing = [], set[int]()
+    for name, found in ask_facts(deployed_names(), patience).items():
+        if isinstance(found, Exception):
+            reason = (str(found).strip().splitlines() or ["no answer"])[-1]
+            replicas.append(ReplicaStatus(name, "", 0, reason))
+        else:
+            facts, node = found
+            replicas.append(ReplicaStatus(name, nodes.get(node, node), facts.passages, ""))
+            missing |= set(range(facts.of))
+    missing -= {shard_of(replica.name) for replica in replicas}
+    gaps = [ReplicaStatus(f"shard-{shard}", "", 0, "not deployed") for shard in sorted(missing)]
+    return replicas + gaps
 
 
 def remove(address: str = NEAREST) -> int:
