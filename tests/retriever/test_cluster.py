@@ -2,12 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from typer.testing import CliRunner
 
@@ -17,9 +19,11 @@ from retriever.errors import ArtefactMismatch, QueryError, RetrieverError
 from retriever.index import Index
 from retriever.named_indexes import open_index
 from retriever.parts import CHUNK
+from retriever.passages import Passage
 from retriever.search_modes import SearchMode
 from retriever.searching import Retriever
 from retriever.sharding import split_index
+from retriever.vectors import Progress, Vectors
 from tests.retriever.hash_encoder import HashEncoder
 from tests.retriever.ray_cluster import add_nodes, ray_cluster
 from tests.retriever.test_sharding import WORDS, corpus
@@ -92,6 +96,26 @@ def test_no_query_fails_or_differs_when_a_node_dies(
         there.index.current().search(HashEncoder().encode_questions(["a"])[:, :3], 2)
 
 
+def test_a_replica_that_hangs_is_passed_over(deployed: str, index: Path) -> None:
+    from retriever.cluster_index import PATIENCE
+
+    here = Retriever(Index(index), HashEncoder())
+    there = Retriever(open_index(f"ray://{deployed}", index), HashEncoder())
+    below = psutil.Process().children(recursive=True)
+    hanging = next(one for one in below if one.cmdline()[:1] == ["ray::Shard"])
+    hanging.suspend()
+    try:
+        times = []
+        for question in WORDS:
+            begin = time.monotonic()
+            assert there.search(question, 10, "dense") == here.search(question, 10, "dense")
+            times.append(time.monotonic() - begin)
+    finally:
+        hanging.resume()
+    # It would be waited for at every second question, but rests after the first.
+    assert 1 <= sum(seconds > PATIENCE for seconds in times) < len(times) // 2
+
+
 def _holder(cluster: Any) -> Any:
     """A node on which a shard is."""
     from retriever.cluster import ask_facts, deployed_names
@@ -151,11 +175,17 @@ def test_another_index_takes_the_place_only_of_a_removed_one(
 
 
 def test_commands_tell_what_is_deployed(cluster: Any, shards: Path) -> None:
+    import ray
+
     add_nodes(cluster)
     address = ["--address", cluster.address]
     run = partial(CliRunner().invoke, cluster_app)
     assert run(["deploy", str(shards), "--replicas", "1", *address]).output.count("passages") == 3
     assert run(["status", *address]).exit_code == 0
+    ray.kill(ray.get_actor("shard-2-replica-0"))
+    _until(lambda: "not deployed" in run(["status", *address]).output)
+    assert run(["status", *address]).exit_code == 1
+    assert run(["deploy", str(shards), "--replicas", "1", *address]).exit_code == 0
     assert "3 replicas removed" in run(["remove", *address]).output
     assert run(["status", *address]).exit_code == 1
 
@@ -166,29 +196,45 @@ def test_a_node_lost_while_it_encodes_costs_no_passage(cluster: Any, tmp_path: P
     add_nodes(cluster)
     pages = [page(f"p{number}", f"Number {number}.") for number in range(12 * CHUNK + 5)]
     build_index(source(pages), HashEncoder(), tmp_path / "here")
-    victim = next(iter(cluster.worker_nodes))
-    killer = Thread(target=cluster.remove_node, args=(victim,), kwargs={"allow_graceful": False})
+    log = tmp_path / "log"
+    log.mkdir()
 
-    def progress(done: int, total: int) -> None:
-        if done >= 3 * CHUNK and not killer.ident:
-            killer.start()
+    def kill_who_began_last() -> None:
+        _until(lambda: len(list(log.iterdir())) >= 4)
+        newest = max(log.iterdir(), key=lambda entry: entry.stat().st_mtime_ns)
+        node_id = newest.name.partition("-")[0]
+        victim = next(node for node in cluster.worker_nodes if node.node_id == node_id)
+        cluster.remove_node(victim, allow_graceful=False)
 
+    killer = Thread(target=kill_who_began_last)
+    killer.start()
     build_index(
         source(pages),
         HashEncoder(),
         tmp_path / "there",
-        encoding=partial(ClusterVectors, address=cluster.address, opened=SlowEncoder),
-        progress=progress,
+        encoding=partial(ClusterVectors, address=cluster.address, opened=partial(SlowEncoder, log)),
     )
     killer.join()
+    encoded = Counter(entry.name.partition("-")[2] for entry in log.iterdir())
+    assert len(encoded) == 13
+    assert max(encoded.values()) > 1  # what the lost node was at
     vectors = "generation-000001/vectors.npy"
     assert (tmp_path / "there" / vectors).read_bytes() == (tmp_path / "here" / vectors).read_bytes()
     assert Index(tmp_path / "there").manifest.digest() == Index(tmp_path / "here").manifest.digest()
 
 
 class SlowEncoder(HashEncoder):
-    """Takes its time, so that a node can be lost while it encodes."""
+    """Takes its time, so that a node can be lost meanwhile, and notes which node begins what."""
 
-    def encode_passages(self, *arguments: Any, **options: Any) -> Any:
-        time.sleep(0.5)
-        return super().encode_passages(*arguments, **options)
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def encode_passages(
+        self, passages: Sequence[Passage], progress: Progress | None = None
+    ) -> Vectors:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        (self._log / f"{node}-{passages[0].id}").touch()
+        time.sleep(2)
+        return super().encode_passages(passages, progress)
