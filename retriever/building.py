@@ -106,9 +106,10 @@ def build_index(
         if current is not None and settings.items() <= current.settings.items():
             return current
         if current is not None and not replace:
+            others = [name for name in settings if settings[name] != current.settings.get(name)]
             raise ArtefactMismatch(
                 f"{out} already holds an index of {current.settings['source']} "
-                f"by {current.settings['encoder']}, kind {current.settings['kind']}; "
+                f"by {current.settings['encoder']}, made with another {' and '.join(others)}; "
                 "choose another --out, or add --replace"
             )
         work = out.with_name(f"{out.name}.partial")
