@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
@@ -96,7 +96,26 @@ def read_index(directory: Path) -> FaissIndex:
     except RuntimeError as error:
         reason = str(error).rsplit(": ", 1)[-1]
         raise ArtefactDamaged(f"{path} cannot be read: {reason}; build the index anew") from None
-    return index
+    return index if ivf is None else packed(index, ivf)
+
+
+def packed(index: FaissIndex, ivf: FaissIndex) -> FaissIndex:
+    """An index whose codes are of half bytes, arranged so that many are compared at once.
+
+    FAISS then looks them up in registers (André et al. 2015), five times as fast; codes and ids are
+    held in memory for it. Other indexes stay as they are.
+    """
+    if not (isinstance(ivf, faiss.IndexIVFPQ) and ivf.pq.nbits == 4):
+        return index
+    whole: Any = faiss.IndexPreTransform(faiss.IndexIVFPQFastScan(ivf))
+    empty: Any = faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size)
+    ivf.replace_invlists(empty, True)  # unmaps the file
+    empty.this.disown()
+    chain: Any = index.chain if isinstance(index, faiss.IndexPreTransform) else None
+    for place in reversed(range(0 if chain is None else chain.size())):
+        whole.prepend_transform(faiss.downcast_VectorTransform(chain.at(place)))
+    whole.referenced_objects.append(index)  # it owns the transforms and the centroids
+    return cast("FaissIndex", whole)
 
 
 def _map_lists(index: FaissIndex, ivf: FaissIndex, path: Path, sizes: npt.NDArray[Any]) -> None:

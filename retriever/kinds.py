@@ -13,7 +13,7 @@ from retriever.errors import IndexingError
 NAMES = ("flat", "hnsw", "ivfpq", "sq", "binary")
 FLAT_BYTES = 256 * 1024**2  # scanned in about 50 ms by one thread: benchmarks/index_kinds.py
 RECALL_TARGET = 0.99  # of the 20 best by exact search; parameters are calibrated to it
-CODE_DIMENSIONS = 12  # a byte of product quantisation for each so many dimensions
+PART_DIMENSIONS = 6  # half a byte of product quantisation for each so many dimensions
 ID_BYTES = 8  # FAISS numbers the members of inverted lists in 64 bits
 HNSW_LINKS = 32
 OPQ_FROM = 10_000  # vectors; FAISS asks for 39 times 256 to learn a rotation, else it is random
@@ -161,9 +161,9 @@ def _factory(name: str, passages: int, dimension: int) -> str:
     parts = _parts(dimension)
     width = dimension // parts * parts
     rotation = f"OPQ{parts}_{width}" if passages >= OPQ_FROM else f"RR{width}"
-    return f"{rotation},{inverted},PQ{parts}"
+    return f"{rotation},{inverted},PQ{parts}x4"
 
 
 def _parts(dimension: int) -> int:
-    """Parts of a vector, one byte each: about a part for 12 dimensions, at least 32 (or all)."""
-    return min(dimension, max(32, dimension // CODE_DIMENSIONS // 8 * 8))
+    """Parts of a vector, half a byte each: one for 6 dimensions, at least 64 (or all)."""
+    return min(dimension, max(64, dimension // PART_DIMENSIONS // 16 * 16))

@@ -180,6 +180,7 @@ class _Approximate:
     def __init__(self, directory: Path, exact: ExactVectors) -> None:
         self._index = read_index(directory)
         ivf = faiss.try_extract_index_ivf(self._index)
+        self._ivf = None if ivf is None else faiss.downcast_index(ivf)
         self._lists = 0 if ivf is None else ivf.nlist
         self._graph = isinstance(faiss.downcast_index(self._index), faiss.IndexHNSW)
         self.questions = read_array(directory / ann_files.SAMPLE_QUESTIONS)
@@ -230,6 +231,11 @@ class _Approximate:
             fetch, factor = fetch * 2, factor * 2
             if fetch > max(calibrating.MOST_CANDIDATES, self._index.ntotal // 8):
                 return
+
+    @property
+    def code_nanoseconds(self) -> int:
+        """To compare a code, on one thread of a recent processor."""
+        return 3 if isinstance(self._ivf, faiss.IndexIVFPQFastScan) else 17
 
     def codes_compared(self, effort: Mapping[str, int]) -> float:
         """About how many codes a search of this effort compares."""
