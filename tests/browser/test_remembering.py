@@ -47,13 +47,15 @@ class TestSettings:
         page.get_by_role("button", name="Settings").click()
         page.get_by_role("radio", name="Extractive").check()
         page.get_by_role("radio", name="Long").check()
+        page.get_by_role("radio", name="By words").check()
         page.get_by_role("slider", name="Passages to read").fill("12")
         expect(page.locator("#k-value")).to_have_text("12")
         page.reload()
         ask_all(page, "Second?")
-        chosen = {"mode": "extractive", "k": 12, "max_tokens": 512}
+        before = {"mode": "grounded", "k": 8, "max_tokens": 256, "retrieval": None}
+        chosen = {"mode": "extractive", "k": 12, "max_tokens": 512, "retrieval": "bm25"}
         assert [{**body, "question": None} for body in sent] == [
-            {"question": None, "mode": "grounded", "k": 8, "max_tokens": 256, "stream": True},
+            {"question": None, **before, "stream": True},
             {"question": None, **chosen, "stream": True},
         ]
 
