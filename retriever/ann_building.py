@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retriever import ann_files, calibrating
-from retriever.ann_files import inverted_file, read_array, write_array, write_index
-from retriever.artefacts import atomic_write
+from retriever.ann_files import inverted_file, read_array, write_index
+from retriever.artefacts import atomic_save, atomic_write
 from retriever.errors import ArtefactDamaged, IndexingError
 from retriever.exact_vectors import ExactVectors, Rows, Vectors
 from retriever.kinds import ID_BYTES, FaissIndex, Kind, empty_index, resident_bytes
@@ -242,11 +242,11 @@ def _write_shard(
     members = np.concatenate(lists)
     order = np.argsort(members, kind="stable")
     first = blocks.start
-    write_array(np.concatenate(codes)[order], _shard_path(work, first, "codes"))
-    write_array(order.astype(np.int64) + first, _shard_path(work, first, "rows"))
-    write_array(calibrating.best_of(found, scores), _shard_path(work, first, "best"))
+    atomic_save(_shard_path(work, first, "codes"), np.concatenate(codes)[order])
+    atomic_save(_shard_path(work, first, "rows"), order.astype(np.int64) + first)
+    atomic_save(_shard_path(work, first, "best"), calibrating.best_of(found, scores))
     sizes = np.bincount(members, minlength=encoder.ivf.nlist).astype(np.uint64)
-    write_array(sizes, _shard_path(work, first, "sizes"))
+    atomic_save(_shard_path(work, first, "sizes"), sizes)
 
 
 def _merge(index: FaissIndex, count: int, directory: Path, work: Path, report: Report) -> None:
@@ -262,7 +262,7 @@ def _merge(index: FaissIndex, count: int, directory: Path, work: Path, report: R
             for codes, rows in _merged(starts, sizes, some, work):
                 file.write(codes.tobytes())
                 file.write(rows.tobytes())
-    write_array(sizes.sum(0), directory / ann_files.SIZES)
+    atomic_save(directory / ann_files.SIZES, sizes.sum(0))
     write_index(index, directory / ann_files.INDEX)
 
 
@@ -335,7 +335,7 @@ def _fill_whole(
             found.append(rows)
             scores.append(products)
             progress(begin + len(block), len(exact))
-        write_array(calibrating.best_of(found, scores), _shard_path(work, first, "best"))
+        atomic_save(_shard_path(work, first, "best"), calibrating.best_of(found, scores))
         if end % spacing == 0 and end < len(exact):
             _keep(index, work)
     write_index(index, directory / ann_files.INDEX)
@@ -363,5 +363,5 @@ def _resumed(trained: FaissIndex, work: Path) -> FaissIndex:
 def _write_sample(exact: ExactVectors, questions: Vectors, directory: Path, work: Path) -> None:
     parts = [read_array(_shard_path(work, first, "best")) for first in range(0, len(exact), SHARD)]
     best = calibrating.exact_best(exact, questions, parts)
-    write_array(questions, directory / ann_files.SAMPLE_QUESTIONS)
-    write_array(best, directory / ann_files.SAMPLE_BEST)
+    atomic_save(directory / ann_files.SAMPLE_QUESTIONS, questions)
+    atomic_save(directory / ann_files.SAMPLE_BEST, best)

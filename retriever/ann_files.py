@@ -1,6 +1,5 @@
 """The files of an approximate index, written whole or not at all, and read back."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -57,14 +56,6 @@ def _catching(write: Callable[[bytes], int], failures: list[OSError]) -> Callabl
             raise
 
     return write_all
-
-
-def write_array(array: npt.NDArray[Any], path: Path) -> None:
-    """Write an array in numpy's format."""
-    content = io.BytesIO()  # numpy writing to a file hides that the disk is full
-    np.save(content, array, allow_pickle=False)
-    with atomic_write(path) as file:
-        file.write(content.getbuffer())
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
