@@ -121,7 +121,6 @@ class Loop:
                     self._turn(number)
                     self._obey(wait=False)
             self._sign_of_life()
-            self._tell_changes()
 
     def _obey(self, *, wait: bool) -> None:
         for message in self._link.receive(wait=wait):
@@ -134,6 +133,7 @@ class Loop:
                     self._look_up(message)
 
     def _begin(self, message: Message) -> None:
+        self._tell_changes()
         turns = self._pipeline.turns(_request(message.data["request"]))
         self._running[message.number] = _Running(turns, message.data["request_id"])
 
@@ -156,6 +156,7 @@ class Loop:
             self._end(number)
 
     def _look_up(self, message: Message) -> None:
+        self._tell_changes()
         retriever = self._pipeline.retriever
         try:
             data = message.data
