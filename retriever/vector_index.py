@@ -234,7 +234,7 @@ class _Approximate:
 
     @property
     def code_nanoseconds(self) -> int:
-        """To compare a code, on one thread of a recent processor."""
+        """To compare a code, on one thread; measured by hand (docs/LOG.md)."""
         return 3 if isinstance(self._ivf, faiss.IndexIVFPQFastScan) else 17
 
     def codes_compared(self, effort: Mapping[str, int]) -> float:
