@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,13 +65,34 @@ def prepare() -> None:
         NOTE.write_text(identity())
 
 
-def join_cluster(address: str) -> None:
-    """Make this container a node of a Ray cluster, on which nothing runs; wait for a cluster."""
+def join_cluster(address: str, *, serving: bool) -> None:
+    """Make this container a node of a Ray cluster, on which nothing runs, and wait for that.
+
+    The node ends with the cluster's head; it then joins the head that follows.
+
+    Args:
+        address: HOST:PORT of the head.
+        serving: wait until the cluster holds an index, too.
+    """
+    import ray
+
+    from retriever.cluster import connect
+    from retriever.cluster_index import ClusterIndex
+    from retriever.errors import RetrieverError
+
     store = 100 * 1000**2  # bytes; Ray's default takes a third of the memory
-    options = ["--num-cpus=0", "--disable-usage-stats", f"--object-store-memory={store}"]
-    while subprocess.run(["ray", "start", f"--address={address}", *options]).returncode:  # noqa: S603, S607
-        print(f"No node of the Ray cluster at {address} yet; trying again", flush=True)
-        time.sleep(EVERY)
+    node = ["ray", "start", "--block", f"--address={address}", "--num-cpus=0"]
+    again = ["sh", "-c", f'while true; do "$@"; sleep {EVERY}; done', "node"]
+    subprocess.Popen([*again, *node, f"--object-store-memory={store}"])  # noqa: S603
+    while True:
+        try:
+            ClusterIndex(address) if serving else connect(address)
+        except RetrieverError as reason:
+            print(f"Waiting for the cluster: {reason}", flush=True)
+            time.sleep(EVERY)
+        else:
+            ray.shutdown()
+            return
 
 
 def stop(number: int, frame: object) -> NoReturn:
@@ -84,8 +106,9 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["setup"] or (arguments[:1] == ["serve"] and not is_prepared()):
         prepare()
     retriever = os.environ.get("RAG_RT_RETRIEVER", "")
-    if retriever.startswith(RAY) and arguments[:1] != ["setup"]:
-        join_cluster(retriever.removeprefix(RAY))
+    # Where Ray is missing, `rag-rt` says so.
+    if retriever.startswith(RAY) and find_spec("ray") and arguments[:1] != ["setup"]:
+        join_cluster(retriever.removeprefix(RAY), serving=arguments[:1] == ["serve"])
     if arguments[:1] != ["setup"]:
         os.execvp("rag-rt", ["rag-rt", *arguments])  # noqa: S606, S607
 

@@ -52,6 +52,10 @@ def deploy(
     replicas: Annotated[
         int, typer.Option(min=1, help="Nodes that hold each shard; one may be lost of 2.")
     ] = 2,
+    nodes: Annotated[
+        int,
+        typer.Option(min=1, help="Wait until so many have joined, for two minutes at the most."),
+    ] = 1,
     address: Address = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +67,7 @@ def deploy(
     from rag_rt.terminal import say
     from retriever import cluster
 
-    _print(cluster.deploy(directory, replicas, address, report=say), as_json)
+    _print(cluster.deploy(directory, replicas, address, nodes=nodes, report=say), as_json)
 
 
 @cluster_app.command("status")

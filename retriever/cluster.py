@@ -37,6 +37,7 @@ NAMESPACE = "rag-rt"
 NEAREST = "auto"  # Ray's word for the cluster that this machine is a node of
 CPUS = 0.5  # of a node for each shard on it: a search takes a core for milliseconds
 AT_ONCE = 4  # questions that a shard works on: a slow one holds up no quick one
+JOINING = 120.0  # seconds for the nodes of a cluster that was just started; a busy one took 40
 PLACING = 60.0  # seconds in which Ray is to find nodes
 OPENING = 600.0  # seconds in which a shard is to be read; checking 2 GB takes a few
 CONNECTING = 5.0  # seconds
@@ -123,6 +124,7 @@ def deploy(
     replicas: int,
     address: str = NEAREST,
     *,
+    nodes: int = 1,
     report: Report = lambda message: None,
 ) -> list[ReplicaStatus]:
     """Have every shard of a directory held by so many actors, each on another node.
@@ -134,6 +136,7 @@ def deploy(
         directory: what `split_index` wrote; every node must find it under this very path.
         replicas: actors for each shard.
         address: see `connect`.
+        nodes: how many are waited for, and not for ever: those that come later get no shard.
         report: told in a sentence what each step does.
 
     Raises:
@@ -147,6 +150,7 @@ def deploy(
     connect(address)
     # Ray warns that an actor ends with its placement group, which is removed with it alone.
     logging.getLogger("ray.actor").setLevel(logging.ERROR)
+    _wait_for(nodes, report)
     report(f"Deploying {len(shards)} shards, {replicas} replicas each")
     for path, facts in shards:
         group = _group(facts.number, replicas, report)
@@ -289,6 +293,15 @@ def _new_group(shard: int, replicas: int, report: Report) -> PlacementGroup:
             "CPUs; add nodes, or deploy fewer replicas"
         )
     return group
+
+
+def _wait_for(nodes: int, report: Report) -> None:
+    deadline = time.monotonic() + JOINING
+    while (joined := _usable_nodes()) < nodes:
+        if time.monotonic() > deadline:
+            report(f"Only {joined} of {nodes} nodes have joined the cluster; going on with them")
+            return
+        time.sleep(0.25)
 
 
 def _existing_group(shard: int) -> PlacementGroup | None:

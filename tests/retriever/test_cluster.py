@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -25,7 +26,7 @@ from retriever.searching import Retriever
 from retriever.sharding import split_index
 from retriever.vectors import Progress, Vectors
 from tests.retriever.hash_encoder import HashEncoder
-from tests.retriever.ray_cluster import add_nodes, ray_cluster
+from tests.retriever.ray_cluster import NODES, add_nodes, ray_cluster
 from tests.retriever.test_sharding import WORDS, corpus
 from tests.retriever.test_updating import build, page, source
 
@@ -131,12 +132,33 @@ def _until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-def test_replicas_of_a_shard_are_on_different_nodes(deployed: str) -> None:
+def _are_apart() -> bool:
+    """Whether two replicas of each of three shards are there, on different nodes."""
     from retriever.cluster import ask_facts, deployed_names
 
     found = ask_facts(deployed_names(), 60)
-    assert len(found) == 6
-    assert len({(name.split("-")[1], answer[1]) for name, answer in found.items()}) == 6  # type: ignore[index]
+    places = {(name.split("-")[1], answer[1]) for name, answer in found.items()}  # type: ignore[index]
+    return len(found) == len(places) == 6
+
+
+def test_replicas_of_a_shard_are_on_different_nodes(deployed: str) -> None:
+    assert _are_apart()
+
+
+def test_nodes_that_are_about_to_join_are_waited_for(cluster: Any, shards: Path) -> None:
+    from retriever import cluster as ray_shards
+
+    for node in list(cluster.worker_nodes)[1:]:
+        cluster.remove_node(node)
+    with ThreadPoolExecutor() as pool:
+        deploying = pool.submit(ray_shards.deploy, shards, 2, cluster.address, nodes=NODES)
+        time.sleep(2)
+        assert not ray_shards.deployed_names()
+        add_nodes(cluster)
+        deploying.result()
+    apart = _are_apart()
+    ray_shards.remove(cluster.address)
+    assert apart
 
 
 def test_a_shard_that_is_gone_is_named_and_deployed_again(
