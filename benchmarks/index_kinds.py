@@ -5,11 +5,12 @@
     python -m benchmarks.index_kinds FOLDER            # the table of all that was measured
 
 Without --vectors the corpus is the real vectors themselves, and questions are real. With it vectors
-are synthetic, and so are held-out queries: a real vector plus the difference of two neighbouring
-passages' vectors, of unit length; for fewer dimensions the real ones are projected to their
-principal components first. A part that was measured is not measured again; a build that was
-stopped goes on. Searches are measured in a process of their own, whose memory before it opens the
-index is the baseline; single queries run on one thread.
+are synthetic, and so are queries: a real vector plus the difference of two neighbouring passages'
+vectors, of unit length; for fewer dimensions the real ones are projected to their principal
+components first. Indexes are calibrated by other questions than those that are searched. A part
+that was measured is not measured again; a build that was stopped goes on. Searches are measured in
+a process of their own, whose memory before it opens the index is the baseline; single queries run
+on one thread.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from retriever.vector_index import VectorIndex
 KILT = 36_000_000
 BLOCK = 65_536
 QUERIES = 500
-CALIBRATING = 200  # of the real questions; the others are held out
+CALIBRATING = 200  # questions; the others are held out
 NEIGHBOURS = 20
 FAISS_FLAT = "faiss flat"  # the baseline: IndexFlatIP in memory
 FLAT_LIMIT = 2**31  # bytes of float32 that the baseline may hold
@@ -76,12 +77,12 @@ def prepared(arguments: argparse.Namespace) -> Path:
     if arguments.vectors:
         real = projected(real.astype(np.float32), dimension)
         synthesise(real, count, corpus / "vectors.npy")
-        queries = synthetic(real, QUERIES, -1)
+        calibrating, queries = synthetic(real, CALIBRATING, -2), synthetic(real, QUERIES, -1)
     else:
         write_blocks(real, corpus / "vectors.npy")
         questions = np.load(arguments.questions).astype(np.float32)
-        np.save(corpus / "calibrating.npy", questions[:CALIBRATING])
-        queries = questions[CALIBRATING:][:QUERIES]
+        calibrating, queries = np.split(questions[: CALIBRATING + QUERIES], [CALIBRATING])
+    np.save(corpus / "calibrating.npy", calibrating)
     if not (corpus / "best.npy").is_file():
         np.save(corpus / "queries.npy", queries)
         np.save(corpus / "best.npy", exact_answers(ExactVectors(corpus / "vectors.npy"), queries))
@@ -160,13 +161,12 @@ def built(corpus: Path, kind: str, folder: Path) -> dict[str, Any]:
     if chosen == FLAT:
         vectors = corpus / "exact.npy"
         np.save(vectors, np.load(corpus / "vectors.npy").astype(np.float32))
-    questions = corpus / "calibrating.npy"
     settings = build_ann(
         vectors,
         chosen,
         folder / "ann",
         work=folder / "work",
-        questions=np.load(questions) if questions.is_file() else None,
+        questions=np.load(corpus / "calibrating.npy"),
         report=lambda message: print(f"{time.perf_counter() - begun:7.0f} s {message}", flush=True),
     )
     seconds = time.perf_counter() - begun

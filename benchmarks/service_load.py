@@ -1,29 +1,39 @@
 """The service under load: clients at once, its own share of an answer's time, and far too many.
 
-`python -m benchmarks.service_load` starts the service with the starter models and prints four
-measurements. Answers are greedy and of questions that differ, with the cache off.
+`python -m benchmarks.service_load` starts the service with the starter models and prints, first
+with one worker and then with the default of two:
 
 * Throughput: tokens a second in total of 1, 2, 4 and 8 clients, each asking one question after the
-  other; one client is the baseline.
+  other; one client of one worker is the baseline. Answers are of questions and seeds that differ,
+  with the cache off.
 * Overhead: the time from request to reply as the client sees it, less the pipeline's own total (its
   work for that answer), of one client.
-* Overload: an open loop sends `--times` as many questions as are answered at full load, for
-  `--seconds`: statuses, the time of rejections, goodput as a share of the full load's, memory of
-  the two processes before and after. The first quarter, in which the line fills, does not count.
-* Restart: the worker is killed in the midst of an answer; seconds until its client has the error
-  and until questions are taken again.
+* Restart: a worker is killed in the midst of an answer; seconds until its client has the error
+  and until all workers take questions again.
+
+Then, with two workers:
+
+* Overload: `hey`, a load generator of Debian's, sends `--times` as many questions as it gets
+  answered when 8 clients of its own ask one after the other, for `--seconds`: statuses, the time of
+  rejections, goodput as a share of the eight clients'. The first quarter, in which the line fills,
+  does not count.
+* Soak: for `--soak` seconds, 8 clients ask; answers and memory of the processes each minute.
+
+Everything runs on one machine: clients and load generator take their share of its cores.
 """
 
 import argparse
 import asyncio
+import csv
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +54,11 @@ QUESTIONS = (
     "What is a black hole?",
 )
 CLIENTS = (1, 2, 4, 8)
+RUNNING, WAITING = 8, 16  # the service's defaults
+SENDERS = 10  # of the overload, which never wait long; others wait for answers
+MINUTE = 60.0
 _FILLING = 0.25  # share of the overload in which the line fills
-WARM_UP = 2  # answers before anything is measured
+WARM_UP = 4  # answers before anything is measured
 
 
 @dataclass
@@ -56,7 +69,6 @@ class Reply:
     seconds: float
     tokens: int = 0
     worked: float = 0.0
-    retry_after: bool = False
     at: float = 0.0
 
 
@@ -83,7 +95,7 @@ class Asker:
         reply = await self._client.post("/answer", json=body)
         seconds = time.perf_counter() - begun
         if reply.status_code != 200:
-            return Reply(reply.status_code, seconds, retry_after="retry-after" in reply.headers)
+            return Reply(reply.status_code, seconds, at=begun + seconds)
         answer = reply.json()
         tokens, worked = answer["usage"]["completion_tokens"], answer["timings"]["total"]
         return Reply(200, seconds, tokens, worked, at=begun + seconds)
@@ -96,10 +108,11 @@ class Asker:
 
 
 @contextmanager
-def service(port: int) -> Iterator["subprocess.Popen[bytes]"]:
+def service(port: int, workers: int) -> Iterator["subprocess.Popen[bytes]"]:
     """The real service, without a cache."""
     environment = {
         **os.environ,
+        "RAG_RT_SERVICE_WORKERS": str(workers),
         "RAG_RT_SERVICE_CACHE_ANSWERS": "0",
         "RAG_RT_SERVICE_LOG_LEVEL": "error",
         "RAG_RT_SERVICE_TIMEOUT_S": "600",
@@ -113,20 +126,19 @@ def service(port: int) -> Iterator["subprocess.Popen[bytes]"]:
         process.wait(30)
 
 
-async def until_ready(client: httpx.AsyncClient) -> None:
+async def until_ready(client: httpx.AsyncClient, workers: int) -> None:
     while True:
         try:
-            if (await client.get("/readyz")).status_code == 200:
+            if f"\nrag_rt_workers {workers:.1f}\n" in (await client.get("/metrics")).text:
                 return
         except httpx.TransportError:
             pass
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
 
 
-async def throughput(asker: Asker, seconds: float) -> float:
-    """Print tokens a second by clients; returns answers a second of the most."""
-    print(f"\n{'clients':>8} {'answers':>8} {'tokens/s':>9} {'factor':>7} {'median s':>9}")
-    baseline = rate = 0.0
+async def throughput(asker: Asker, seconds: float, baseline: float | None) -> float:
+    """Print tokens a second by clients; returns the baseline: given, or of one client."""
+    print(f"{'clients':>8} {'answers':>8} {'tokens/s':>9} {'factor':>7} {'median s':>9}")
     for clients in CLIENTS:
         replies: list[Reply] = []
         begun = time.perf_counter()
@@ -134,85 +146,93 @@ async def throughput(asker: Asker, seconds: float) -> float:
         took = time.perf_counter() - begun
         tokens = sum(reply.tokens for reply in replies) / took
         baseline = baseline or tokens
-        rate = len(replies) / took
         middle = median(reply.seconds for reply in replies)
         factor = tokens / baseline
         print(f"{clients:>8} {len(replies):>8} {tokens:>9.1f} {factor:>6.2f}x {middle:>9.2f}")
-    return rate
+    assert baseline is not None
+    return baseline
 
 
 async def overhead(asker: Asker, answers: int) -> None:
     replies = [await asker.ask() for _ in range(answers)]
     own = sorted(1000 * (reply.seconds - reply.worked) for reply in replies)
-    print(f"\nin the service outside the pipeline, {answers} answers: ", end="")
+    print(f"in the service outside the pipeline, {answers} answers: ", end="")
     print(f"median {median(own):.2f} ms, most {own[-1]:.2f} ms")
 
 
-async def overload(
-    asker: Asker, process: "subprocess.Popen[bytes]", rate: float, times: float, seconds: float
-) -> None:
-    """Send `times` as many questions a second as `rate`, whatever becomes of them."""
-    before = resident_mib(process)
+def overload(url: str, each: float, times: float, seconds: float) -> None:
+    """Send `times` as many questions a second as are answered, whatever becomes of them."""
+    closed = hey(url, each, RUNNING)
+    rate = len(closed) / max(reply.at for reply in closed)
+    rate_of_one = rate * times / SENDERS
+    sent = hey(url, seconds, RUNNING + WAITING + SENDERS, "-q", f"{rate_of_one:.3f}")
+    statuses = Counter(reply.status for reply in sent)
+    print(f"\noverload: {len(sent):,} questions in {seconds:g} s; {rate:.3f} a second are answered")
+    print(f"statuses {dict(sorted(statuses.items()))}")
+    refused = sorted(reply.seconds for reply in sent if reply.status != 200)
+    p99 = 1000 * refused[int(0.99 * (len(refused) - 1))]
+    print(f"refusals: median {1000 * median(refused):.1f} ms, 99th percentile {p99:.1f} ms")
+    first = seconds * _FILLING
+    answered = sum(first <= reply.at < seconds for reply in sent if reply.status == 200)
+    goodput = answered / (seconds - first)
+    print(f"goodput {goodput:.3f} answers/s, {goodput / rate:.1%} of those without overload")
+
+
+def hey(url: str, seconds: float, clients: int, *more: str) -> list[Reply]:
+    """What became of the questions of Debian's load generator."""
+    question = f'{{"question": "{QUESTIONS[0]}", "max_tokens": 128}}'
+    request = ["-m", "POST", "-T", "application/json", "-d", question, "-t", "0"]
+    size = ["-z", f"{seconds}s", "-c", str(clients), "-o", "csv", *more]
+    output = subprocess.check_output(["hey", *request, *size, f"{url}/answer"], text=True)
+    replies = []
+    for row in csv.DictReader(output.splitlines()):
+        took = float(row["response-time"])
+        replies.append(Reply(int(row["status-code"]), took, at=float(row["offset"]) + took))
+    return replies
+
+
+async def soak(asker: Asker, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Ask for a long time; print what is answered and held each minute."""
     replies: list[Reply] = []
-
-    async def one() -> None:
-        replies.append(await asker.ask())
-
-    begun = time.perf_counter()
-    asked: list[asyncio.Task[None]] = []
-    for number in itertools.count():
-        due = begun + number / (rate * times)
-        if due > begun + seconds:
+    clients = [asyncio.create_task(asker.ask_for(seconds, replies)) for _ in range(RUNNING)]
+    print(f"\n{'minute':>7} {'answers':>8} {'server MiB':>11} {'workers MiB':>12}")
+    for minute in itertools.count(1):
+        done, _ = await asyncio.wait(clients, timeout=MINUTE)
+        server, *workers = resident_mib(process)
+        held = " + ".join(f"{worker:.0f}" for worker in workers)
+        print(f"{minute:>7} {len(replies):>8} {server:>11.1f} {held:>12}", flush=True)
+        if len(done) == len(clients):
             break
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        asked.append(asyncio.create_task(one()))
-    await asyncio.gather(*asked)
-    counted = begun + seconds * _FILLING, begun + seconds
-    answered = sum(counted[0] <= reply.at < counted[1] for reply in replies)
-    refused = sorted(reply.seconds for reply in replies if reply.status != 200)
     statuses = Counter(reply.status for reply in replies)
-    told = all(reply.retry_after for reply in replies if reply.status in (429, 503))
-    goodput = answered / (seconds * (1 - _FILLING))
-    print(f"\noverload: {len(replies):,} questions in {seconds:g} s, {times:g} times the full load")
-    print(f"statuses {dict(sorted(statuses.items()))}, all refusals with Retry-After: {told}")
-    if refused:
-        p99 = 1000 * refused[int(0.99 * (len(refused) - 1))]
-        print(f"refusals: median {1000 * median(refused):.1f} ms, 99th percentile {p99:.1f} ms")
-    print(
-        f"goodput {goodput:.3f} answers/s, {goodput / rate:.1%} of the full load without overload"
-    )
-    after = resident_mib(process)
-    for name in before:
-        print(f"memory of the {name}: {before[name]:.0f} MiB before, {after[name]:.0f} MiB after")
+    print(f"statuses {dict(sorted(statuses.items()))}")
 
 
-async def restart(client: httpx.AsyncClient, process: "subprocess.Popen[bytes]") -> None:
-    """Kill the worker while it writes."""
+async def restart(
+    client: httpx.AsyncClient, process: "subprocess.Popen[bytes]", workers: int
+) -> None:
+    """Kill a worker while it writes."""
     body = {"question": QUESTIONS[0], "max_tokens": 256, "seed": 0, "stream": True}
     async with client.stream("POST", "/answer", json=body) as reply:
         lines = reply.aiter_lines()
         await anext(lines)
         begun = time.perf_counter()
-        os.kill(_worker(process), signal.SIGKILL)
+        os.kill(worker_pids(process)[0], signal.SIGKILL)  # alone, an answer goes to the first
         said = [line async for line in lines]
         told = time.perf_counter() - begun
     assert "event: error" in said, said[-4:]
-    await until_ready(client)
+    await until_ready(client, workers)
     ready = time.perf_counter() - begun
-    print(f"\nworker killed: its client told after {told:.3f} s, ready again after {ready:.1f} s")
+    print(f"worker killed: its client told after {told:.3f} s, started again after {ready:.1f} s")
 
 
-def resident_mib(process: "subprocess.Popen[bytes]") -> dict[str, float]:
-    """Memory of the server and its worker."""
-    return {
-        name: _resident(Path(f"/proc/{pid}/status"))
-        for name, pid in (("server", process.pid), ("worker", _worker(process)))
-    }
+def resident_mib(process: "subprocess.Popen[bytes]") -> list[float]:
+    """Memory of the server and of its workers."""
+    return [_resident(Path(f"/proc/{pid}/status")) for pid in (process.pid, *worker_pids(process))]
 
 
-def _worker(process: "subprocess.Popen[bytes]") -> int:
+def worker_pids(process: "subprocess.Popen[bytes]") -> Sequence[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return int(children.read_text().split()[0])
+    return [int(child) for child in children.read_text().split()]
 
 
 def _resident(status: Path) -> float:
@@ -220,18 +240,25 @@ def _resident(status: Path) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-async def measure(options: argparse.Namespace, process: "subprocess.Popen[bytes]") -> None:
+async def measure(options: argparse.Namespace) -> None:
     limits = httpx.Limits(max_connections=400, max_keepalive_connections=400)
-    address = f"http://127.0.0.1:{options.port}"
-    async with httpx.AsyncClient(base_url=address, timeout=700, limits=limits) as client:
-        await until_ready(client)
-        asker = Asker(client, options.max_tokens, options.mode)
-        for _ in range(WARM_UP):
-            await asker.ask()
-        rate = await throughput(asker, options.each)
-        await overhead(asker, options.answers)
-        await overload(asker, process, rate, options.times, options.seconds)
-        await restart(client, process)
+    url = f"http://127.0.0.1:{options.port}"
+    baseline: float | None = None
+    for workers in (1, 2):
+        print(f"\nworkers: {workers}")
+        with service(options.port, workers) as process:
+            async with httpx.AsyncClient(base_url=url, timeout=700, limits=limits) as client:
+                await until_ready(client, workers)
+                asker = Asker(client, options.max_tokens, options.mode)
+                await asyncio.gather(*(asker.ask() for _ in range(WARM_UP)))
+                if options.each:
+                    baseline = await throughput(asker, options.each, baseline)
+                    await overhead(asker, options.answers)
+                    await restart(client, process, workers)
+                if workers > 1 and options.seconds:
+                    overload(url, options.each or MINUTE, options.times, options.seconds)
+                if workers > 1 and options.soak:
+                    await soak(asker, process, options.soak)
 
 
 def main() -> None:
@@ -239,14 +266,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--mode", default="grounded")
     parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--each", type=float, default=60, help="seconds of each row of the first")
-    parser.add_argument("--answers", type=int, default=20, help="answers of the second")
-    parser.add_argument("--times", type=float, default=50, help="the load of the third")
-    parser.add_argument("--seconds", type=float, default=120, help="of the third")
+    parser.add_argument("--each", type=float, default=60, help="seconds of each row of clients")
+    parser.add_argument("--answers", type=int, default=20, help="answers that overhead is of")
+    parser.add_argument("--times", type=float, default=50, help="the load of the overload")
+    parser.add_argument("--seconds", type=float, default=120, help="of the overload")
+    parser.add_argument("--soak", type=float, default=1200, help="seconds of the soak")
     options = parser.parse_args()
+    if options.seconds and not shutil.which("hey"):
+        parser.error("the overload needs hey (apt install hey); leave it out with --seconds 0")
     print(machine())
-    with service(options.port) as process:
-        asyncio.run(measure(options, process))
+    asyncio.run(measure(options))
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ from service.leaving import unless_gone
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Headers, Observed
 from service.openai import openai_router
+from service.pool import WorkerPool
 from service.scheduling import Scheduler
 from service.schemas import Alive, AnswerRequest, ErrorReply, Health
 from service.searching import search_router
 from service.settings import ServiceSettings
 from service.streaming import EventStream, server_sent
-from service.supervising import Worker
 
 WEB = Path(__file__).parent / "web"
 
@@ -69,20 +69,20 @@ _EVENTS = {
 }
 
 
-def create_app(worker: Worker, settings: ServiceSettings, keys: Keys | None = None) -> FastAPI:
-    """The application; it starts the worker when it starts, and ends it when it ends.
+def create_app(workers: WorkerPool, settings: ServiceSettings, keys: Keys | None = None) -> FastAPI:
+    """The application; it starts the workers when it starts, and ends them when it ends.
 
     Args:
-        worker: what answers.
+        workers: what answers.
         settings: how many, how long, and the like.
         keys: who may ask; None: anybody.
     """
     metrics = Metrics()
-    scheduler = Scheduler(worker, settings, metrics, worker.index_state)
+    scheduler = Scheduler(workers, settings, metrics, workers.index_state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(worker.run())
+        running = asyncio.create_task(workers.run())
         yield
         await scheduler.drain(0)
         running.cancel()
@@ -99,7 +99,7 @@ def create_app(worker: Worker, settings: ServiceSettings, keys: Keys | None = No
     )
     app.state.scheduler = scheduler
     _add_answers(app, scheduler, settings)
-    _add_states(app, scheduler, worker, metrics)
+    _add_states(app, scheduler, workers, metrics)
     app.include_router(search_router(scheduler.call))
     app.include_router(openai_router(scheduler, heartbeat_s=settings.heartbeat_s))
     _add_page(app)
@@ -162,7 +162,7 @@ def _add_answers(app: FastAPI, scheduler: Scheduler, settings: ServiceSettings) 
         return EventStream(pieces, heartbeat_s=settings.heartbeat_s)
 
 
-def _add_states(app: FastAPI, scheduler: Scheduler, worker: Worker, metrics: Metrics) -> None:
+def _add_states(app: FastAPI, scheduler: Scheduler, workers: WorkerPool, metrics: Metrics) -> None:
     @app.get("/livez")
     async def livez() -> Alive:
         """Whether the process lives: always, where it replies."""
@@ -173,9 +173,10 @@ def _add_states(app: FastAPI, scheduler: Scheduler, worker: Worker, metrics: Met
         """Whether questions are taken, and from what they are answered."""
         if scheduler.closing:
             raise ShuttingDown
-        if worker.facts is None:
-            raise Loading(worker.loading)
-        return Health(status="ok", version=app.version, **worker.facts)
+        facts = workers.facts
+        if facts is None:
+            raise Loading(workers.loading)
+        return Health(status="ok", version=app.version, **facts)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics_text() -> Response:

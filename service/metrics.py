@@ -26,7 +26,9 @@ class Metrics:
         PlatformCollector(registry=registry)
         self._waiting = Gauge("rag_rt_waiting", "Answers that wait for a place.", registry=registry)
         self._running = Gauge("rag_rt_running", "Answers in progress.", registry=registry)
-        self._ready = Gauge("rag_rt_ready", "1 while a worker takes questions.", registry=registry)
+        self._workers = Gauge(
+            "rag_rt_workers", "Worker processes that take questions.", registry=registry
+        )
         self.worker_starts = Counter(
             "rag_rt_worker_starts", "Worker processes that became ready.", registry=registry
         )
@@ -83,12 +85,12 @@ class Metrics:
         self,
         waiting: Callable[[], float],
         running: Callable[[], float],
-        ready: Callable[[], float],
+        workers: Callable[[], float],
     ) -> None:
         """Read these whenever the metrics are."""
         self._waiting.set_function(waiting)
         self._running.set_function(running)
-        self._ready.set_function(ready)
+        self._workers.set_function(workers)
 
     def finished(self, answer: Answer) -> None:
         """Count an answer that was written."""

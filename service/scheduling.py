@@ -20,9 +20,10 @@ from service.caching import AnswerCache, is_repeatable
 from service.errors import DeadlineExceeded, Loading, Overloaded, ServiceError, ShuttingDown
 from service.events import Event, Queued, parsed
 from service.metrics import Metrics
+from service.pool import WorkerPool
 from service.resuming import Kept
 from service.settings import ServiceSettings
-from service.supervising import Worker, failure_of
+from service.supervising import failure_of
 from service.wire import Message
 
 _FIRST_GUESS = 5.0  # seconds of an answer, until one was measured
@@ -39,7 +40,7 @@ class _Job:
         self.request_id = logs.request_id.get()
         self.asked = time.monotonic()
         self.begun: float | None = None
-        self.number: int | None = None  # of the worker's call, once it has a place
+        self.give_up: Callable[[], None] = lambda: None  # the worker's call, once it has a place
         self.ahead = 0  # what it was told last
         self.index: IndexState = ()  # when it began
         self.over = False
@@ -49,11 +50,11 @@ class _Job:
 
 
 class Scheduler:
-    """Answers requests with one worker."""
+    """Answers requests with the workers of a pool."""
 
     def __init__(
         self,
-        worker: Worker,
+        workers: WorkerPool,
         settings: ServiceSettings,
         metrics: Metrics,
         index: Callable[[], IndexState] = tuple,
@@ -61,13 +62,13 @@ class Scheduler:
         """Begin with nobody in the line.
 
         Args:
-            worker: answers.
+            workers: answer.
             settings: how many, how long, and the like.
             metrics: counts.
             index: the state of the index, on which answers depend beside the requests.
         """
         self._index = index
-        self._worker = worker
+        self._workers = workers
         self._settings = settings
         self._metrics = metrics
         self._cache = AnswerCache(settings.cache_answers, settings.cache_mb * 1e6)
@@ -77,10 +78,10 @@ class Scheduler:
         self._answer_s = _FIRST_GUESS
         self.kept = Kept(index)
         """Streams that a client may go on with."""
-        worker.on_ready = self._worker_ready
-        worker.on_failure = metrics.worker_failures.inc
+        workers.on_ready = self._worker_ready
+        workers.on_failure = metrics.worker_failures.inc
         metrics.watch(
-            lambda: len(self._waiting), lambda: len(self._running), lambda: self._worker.ready
+            lambda: len(self._waiting), lambda: len(self._running), lambda: self._workers.ready
         )
 
     @property
@@ -122,14 +123,14 @@ class Scheduler:
             self._abandon(job)
 
     async def call(self, name: str, data: object) -> Any:
-        """The worker's reply to a call that is no answer, a search for example, as JSON values.
+        """A worker's reply to a call that is no answer, a search for example, as JSON values.
 
         Raises:
             ServiceError: there is no worker, or it failed.
         """
         if self._closing:
             raise ShuttingDown
-        return await self._worker.call(name, data)
+        return await self._workers.call(name, data)
 
     async def drain(self, grace_s: float) -> None:
         """Take no more questions; return when all answers have ended, which the grace time ends."""
@@ -153,8 +154,8 @@ class Scheduler:
         return events
 
     def _submit(self, request: Request, seconds: float) -> _Job:
-        if not self._worker.ready:
-            raise self._refused(Loading(self._worker.loading))
+        if not self._workers.ready:
+            raise self._refused(Loading(self._workers.loading))
         if not self._places() and len(self._waiting) >= self._settings.waiting:
             raise self._refused(Overloaded(self._seconds_of_line()))
         job = _Job(request)
@@ -178,7 +179,7 @@ class Scheduler:
 
     def _fill(self) -> None:
         """Give free places to those who wait, and tell the others how many are ahead of them."""
-        while self._waiting and self._places() and self._worker.ready:
+        while self._waiting and self._places() and self._workers.ready:
             self._begin(self._waiting.popleft())
         for place, job in enumerate(self._waiting, start=1):
             if job.ahead != place:
@@ -191,7 +192,7 @@ class Scheduler:
         self._metrics.queue_seconds.observe(job.begun - job.asked)
         self._running.add(job)
         data = {"request": job.request, "request_id": job.request_id}
-        job.number = self._worker.begin("answer", data, lambda message: self._hear(job, message))
+        job.give_up = self._workers.begin("answer", data, lambda message: self._hear(job, message))
 
     def _hear(self, job: _Job, message: Message) -> None:
         if message.name == "error":
@@ -221,8 +222,7 @@ class Scheduler:
         job.over = True
         if job.timer:
             job.timer.cancel()
-        if job.number is not None:
-            self._worker.cancel(job.number)
+        job.give_up()
         self._running.discard(job)
         if job in self._waiting:
             self._waiting.remove(job)

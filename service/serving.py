@@ -15,9 +15,10 @@ from service.app import create_app
 from service.connections import Connection
 from service.keys import load_keys
 from service.logs import log_as_json, write_last
+from service.pool import WorkerPool
 from service.scheduling import Scheduler
 from service.settings import ServiceSettings, load_service_settings
-from service.supervising import COMMAND, Worker
+from service.supervising import COMMAND
 
 _LAST_WORDS = 2  # seconds in which the ends of answers are sent after the grace time
 
@@ -26,17 +27,17 @@ class Server(uvicorn.Server):
     """uvicorn's server, which goes on listening while the last answers end."""
 
     def __init__(
-        self, config: uvicorn.Config, scheduler: Scheduler, worker: Worker, grace_s: float
+        self, config: uvicorn.Config, scheduler: Scheduler, workers: WorkerPool, grace_s: float
     ) -> None:
         super().__init__(config)
         self._scheduler = scheduler
-        self._worker = worker
+        self._workers = workers
         self._grace_s = grace_s
 
     @property
     def cannot_begin(self) -> bool:
         """Whether what answering takes could not be loaded: nothing that a second try mends."""
-        return self._worker.failure is not None and not self._worker.was_ready
+        return self._workers.failure is not None
 
     async def on_tick(self, counter: int) -> bool:
         """Tell whether to end; asked ten times a second."""
@@ -58,10 +59,10 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
     """Serve until stopped by SIGINT or SIGTERM.
 
     Args:
-        settings: what the worker loads.
+        settings: what the workers load.
         host: where to listen.
         port: 0 takes a free one.
-        command: starts the worker.
+        command: starts a worker.
 
     Raises:
         SettingsError: a variable does not hold what it must.
@@ -71,8 +72,8 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
     service, keys = load_service_settings(), load_keys()
     log_as_json(service.log_level)
     with _bound(host, port, service) as listener:
-        worker = Worker(settings, service, command)
-        app = create_app(worker, service, keys)
+        workers = WorkerPool(settings, service, command)
+        app = create_app(workers, service, keys)
         config = uvicorn.Config(
             app,
             http=partial(Connection, service),  # type: ignore[arg-type]  # a class, given less
@@ -81,14 +82,14 @@ def run(settings: Settings, host: str, port: int, command: Sequence[str] = COMMA
             server_header=False,
             timeout_graceful_shutdown=_LAST_WORDS,
         )
-        server = Server(config, app.state.scheduler, worker, service.grace_s)
+        server = Server(config, app.state.scheduler, workers, service.grace_s)
         address = f"http://{host}:{listener.getsockname()[1]}"
         with suppress(OSError):  # where the log is on a disk that is full, answers still are given
             print(f"Serving on {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         server.run(sockets=[listener])
     if server.cannot_begin:
         write_last()  # the reason is to be the last line
-        raise ServingError(worker.failure)
+        raise ServingError(workers.failure)
 
 
 def _bound(host: str, port: int, settings: ServiceSettings) -> socket.socket:

@@ -13,6 +13,13 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RAG_RT_SERVICE_", frozen=True)
 
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="processes that answer, each with the models (1.5 GB) and its share of the "
+        "threads; by default two, one where there is a single core",
+    )
     running: int = Field(default=8, ge=1, le=64, description="answers in progress together")
     waiting: int = Field(
         default=16, ge=0, le=4096, description="answers that wait for a place; the next gets 429"

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import os
 import socket
 import sys
 import time
@@ -12,9 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from rag_rt.settings import Settings
-from retriever.index_files import IndexState, index_state
-from retriever.index_names import LOCAL
-from service.errors import OF_WORKER, Failed, Loading, ServiceError, WorkerLost
+from service.errors import OF_WORKER, Failed, ServiceError, WorkerLost
 from service.settings import ServiceSettings
 from service.wire import LIMIT, NO_CALL, Message, decoded, encoded
 
@@ -39,7 +38,7 @@ class Worker:
         """Describe a worker; `run` starts it.
 
         Args:
-            settings: what it loads.
+            settings: what it loads, and the threads that it may use.
             service: how long it may be silent, and what is logged.
             command: starts the process, whose last argument is the number of its socket.
         """
@@ -49,15 +48,19 @@ class Worker:
         """What is being loaded."""
         self.failure: str | None = None
         """Why it could not be loaded the last time, for the operator; None when it could."""
-        self.was_ready = False
-        """Whether it ever took calls."""
+        self.first_ready = asyncio.Event()
+        """Set once it has ever taken calls."""
+        self.facts_told = 0.0
+        """When the facts were told last."""
         self.on_ready: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self._start_message = {
             "settings": settings.model_dump(mode="json"),
             "log_level": service.log_level,
         }
-        self._index = settings.index_directory if settings.retriever == LOCAL else None
+        self.environment = {**os.environ}
+        if settings.threads is not None:  # for the libraries that know of no other way
+            self.environment["OMP_NUM_THREADS"] = str(settings.threads)
         self._hang_s = service.hang_s
         self._command = command
         self._process: Process | None = None
@@ -71,14 +74,10 @@ class Worker:
         """Whether it takes calls."""
         return self.facts is not None
 
-    def index_state(self) -> IndexState:
-        """Differs whenever the index that it answers from does; a cluster's is not watched."""
-        return () if self._index is None else index_state(self._index)
-
     @property
-    def pid(self) -> int | None:
-        """The process, while there is one."""
-        return self._process.pid if self._process else None
+    def calls(self) -> int:
+        """How many calls are under way."""
+        return len(self._calls)
 
     async def run(self) -> None:
         """Keep a worker running until cancelled, then end it."""
@@ -92,39 +91,28 @@ class Worker:
             pause = _FIRST_PAUSE if worked else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
-    def begin(self, name: str, data: object, reply: Reply) -> int:
-        """Begin a call; `reply` gets what the worker says to it, and the loss of the worker.
-
-        Raises:
-            Loading: there is no worker that takes calls.
-        """
-        if not self.ready:
-            raise Loading(self.loading)
+    def begin(self, name: str, data: object, reply: Reply) -> Callable[[], None]:
+        """Begin a call of a worker that is ready; see `WorkerPool.begin`."""
         number = next(self._numbers)
         if not self._calls:
             self._heard = time.monotonic()  # a worker without calls is silent
         self._calls[number] = reply
         self._send(Message(number, name, data))
-        return number
+        return lambda: self._cancel(number)
 
-    def cancel(self, number: int) -> None:
-        """Give up a call; nothing more is heard of it. Nothing happens to one that has ended."""
+    def _cancel(self, number: int) -> None:
+        """Give up a call; nothing happens to one that has ended."""
         if self._calls.pop(number, None):
             self._send(Message(number, "cancel"))
 
     async def call(self, name: str, data: object) -> Any:
-        """The result of a call that has one.
-
-        Raises:
-            Loading: there is no worker that takes calls.
-            ServiceError: the call failed, or the worker was lost.
-        """
+        """The result of a call that has one; see `WorkerPool.call`."""
         replied: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        number = self.begin(name, data, lambda message: _resolve(replied, message))
+        give_up = self.begin(name, data, lambda message: _resolve(replied, message))
         try:
             message = await replied
         finally:
-            self.cancel(number)
+            give_up()
         if message.name == "error":
             raise failure_of(message)
         return message.data
@@ -138,6 +126,7 @@ class Worker:
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
+                env=self.environment,
                 start_new_session=True,  # Ctrl-C at a terminal is for the server alone
             )
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=LIMIT)
@@ -174,11 +163,13 @@ class Worker:
             case "loading":
                 self.loading = message.data
             case "ready":
-                self.facts, self.failure, self.was_ready = message.data, None, True
+                self._know(message.data)
+                self.failure = None
+                self.first_ready.set()
                 logger.info("ready", extra={"facts": self.facts})
                 self.on_ready()
             case "facts":
-                self.facts = message.data
+                self._know(message.data)
             case "failed":
                 self.failure = message.data
                 logger.error("the worker cannot load", extra={"reason": message.data})
@@ -190,6 +181,9 @@ class Worker:
                     reply = self._calls.get(message.number)
                 if reply:
                     reply(message)
+
+    def _know(self, facts: dict[str, Any]) -> None:
+        self.facts, self.facts_told = facts, time.monotonic()
 
     def _send(self, message: Message) -> None:
         if self._writer and not self._writer.is_closing():

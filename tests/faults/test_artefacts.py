@@ -66,7 +66,7 @@ def service(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A service that has no space for files of its own."""
     with small_disk(tmp_path_factory.mktemp("small") / "disk", "64k") as disk:
         fill(disk)
-        named = {**environment(files), "TMPDIR": str(disk)}
+        named = {**environment(files), "TMPDIR": str(disk), "RAG_RT_SERVICE_WORKERS": "1"}
         with served([RAG_RT, "serve", "--port"], named) as service:
             yield service
 
@@ -79,7 +79,7 @@ def fill(disk: Path) -> None:
 
 def kill_worker(service: Service) -> None:
     os.kill(service.worker_pid(), signal.SIGKILL)
-    service.until("rag_rt_ready", 0)
+    service.until("rag_rt_workers", 0)
 
 
 def test_disk_full(service: Service) -> None:
@@ -125,7 +125,7 @@ def test_index_damaged_while_serving(service: Service, files: Path) -> None:
     refused = service.ask("What is a cell?", max_tokens=8)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "loading")
     vectors.write_bytes(whole)
-    service.until("rag_rt_ready", 1, seconds=60)
+    service.until("rag_rt_workers", 1, seconds=60)
     assert service.ask("What is a cell?", max_tokens=8).status_code == 200
 
 

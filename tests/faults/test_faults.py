@@ -33,7 +33,7 @@ def service() -> Iterator[Service]:
 def _goes_on(service: Service) -> Iterator[None]:
     """After every fault the service takes questions, within ten seconds."""
     yield
-    service.until("rag_rt_ready", 1, seconds=10)
+    service.until("rag_rt_workers", 1, seconds=10)
     service.until("rag_rt_running", 0)
     assert service.ask("steps=1 after=1").status_code == 200
 

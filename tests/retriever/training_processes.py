@@ -20,6 +20,7 @@ from retriever.contrastive import Stepper, make_batch
 from retriever.trainable import TrainableEncoder
 from retriever.training import train
 from retriever.training_data import read_examples
+from retriever.training_plan import Listener, Plan
 from tests.conftest import free_port
 from tests.retriever.training_setup import toy_plan
 
@@ -39,26 +40,35 @@ def killed_runs(folder: Path, kills: int) -> None:
     """A run that is killed at random points until it is whole, and one that nobody disturbs."""
     settings = {"steps": 16, "every": 3}
     undisturbed, plan = (toy_plan(folder, out, **settings) for out in ("undisturbed", "killed"))
-    _, status, usage = os.wait4(forked(lambda: train(undisturbed)), 0)
-    assert status == 0
-    order, killed = random.Random(0), 0
-    for _ in range(kills):
-        process = forked(lambda: train(plan))
-        killed += killed_after(process, order.uniform(0.1, 0.7) * usage.ru_utime)
+    assert os.waitpid(forked(lambda: train(undisturbed)), 0)[1] == 0
+    order = random.Random(0)
+    part = settings["steps"] // kills
+    for first in range(0, settings["steps"], part):
+        kill_after(plan, first + order.randrange(part), order.uniform(0, 0.05))
     assert os.waitpid(forked(lambda: train(plan)), 0)[1] == 0
-    print(f"killed {killed} times")
 
 
-def killed_after(process: int, seconds: float) -> bool:
-    """Kill a process that has used the processor so long; False where it ended before."""
-    ticks = seconds * os.sysconf("SC_CLK_TCK")
-    while os.waitpid(process, os.WNOHANG) == (0, 0):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        if int(fields[11]) >= ticks:  # utime, man 5 proc
-            os.kill(process, signal.SIGKILL)
-            return os.waitpid(process, 0)[1] == signal.SIGKILL
-        time.sleep(0.002)
-    return False
+def kill_after(plan: Plan, step: int, seconds: float) -> None:
+    """Run, and be killed so long after this step, at the latest when the next one has ended."""
+    read, write = os.pipe()
+
+    def progress(done: int, total: int) -> None:
+        os.write(write, bytes([done]))
+        if done > step:
+            time.sleep(60)
+
+    def run() -> None:
+        os.write(write, bytes([0]))
+        train(plan, Listener(progress=progress))
+
+    process = forked(run)
+    os.close(write)
+    while os.read(read, 1)[0] < step:
+        pass
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+    assert os.waitpid(process, 0)[1] == signal.SIGKILL
+    os.close(read)
 
 
 def one_step(folder: Path, name: str) -> None:

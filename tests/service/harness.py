@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -68,6 +68,15 @@ class Service:
             time.sleep(0.01)
         return time.monotonic() - begun
 
+    def until_alive(self) -> None:
+        """Wait until the server listens, whether it is ready or not."""
+        for _ in range(200):
+            with suppress(httpx.TransportError):
+                assert self.client.get("/livez").json() == {"status": "ok"}
+                return
+            time.sleep(0.1)
+        raise AssertionError("it does not listen")
+
     def worker_pid(self) -> int:
         """The process of the worker."""
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
@@ -87,12 +96,13 @@ class Service:
 
 @contextmanager
 def scripted(*, ready: bool = True, **environment: str) -> Iterator[Service]:
-    """A service over the scripted worker.
+    """A service over the scripted worker, of which there is one unless told otherwise.
 
     Args:
         ready: whether to wait until it takes questions.
         environment: the service's settings, whose names lack RAG_RT_SERVICE_, and SCRIPT_….
     """
+    environment = {"WORKERS": "1", **environment}
     named = {
         name if name.startswith("SCRIPT") else f"RAG_RT_SERVICE_{name}": value
         for name, value in environment.items()

@@ -16,8 +16,8 @@ from service.app import create_app
 from service.docs_example import EXAMPLE
 from service.docs_page import add_docs, page_of
 from service.docs_schemas import example_of, fields_of
+from service.pool import WorkerPool
 from service.settings import ServiceSettings
-from service.supervising import Worker
 
 ADDRESS = "http://127.0.0.1:8000"
 
@@ -46,7 +46,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     settings = ServiceSettings()
-    return create_app(Worker(Settings(), settings), settings).openapi()
+    return create_app(WorkerPool(Settings(), settings), settings).openapi()
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from service.errors import (
 )
 from service.events import Event, Queued
 from service.metrics import Metrics
+from service.pool import WorkerPool
 from service.scheduling import Scheduler
 from service.settings import ServiceSettings
-from service.supervising import Reply, Worker
+from service.supervising import Reply
 from service.wire import Message
 from tests.service.scripted_worker import Scripted
 
@@ -30,8 +31,8 @@ PLACES, LINE = 2, 3
 ANSWER = list(Scripted().turns(Request("steps=1")))[-1]
 
 
-class StubWorker:
-    """A worker that says what a test has it say."""
+class StubPool:
+    """Workers that says what a test has it say."""
 
     def __init__(self) -> None:
         self.ready = True
@@ -40,14 +41,15 @@ class StubWorker:
         self.calls: dict[int, Reply] = {}
         self.begun: list[str] = []
 
-    def begin(self, name: str, data: Any, reply: Reply) -> int:
+    def begin(self, name: str, data: Any, reply: Reply) -> Callable[[], None]:
         self.begun.append(data["request"].question)
         number = len(self.begun)
         self.calls[number] = reply
-        return number
 
-    def cancel(self, number: int) -> None:
-        self.calls.pop(number, None)
+        def give_up() -> None:
+            self.calls.pop(number, None)
+
+        return give_up
 
     def say(self, number: int, name: str, data: Any) -> None:
         reply = self.calls.pop(number) if name in ("done", "error") else self.calls[number]
@@ -82,10 +84,10 @@ class Client:
             self.error = error
 
 
-def made(**settings: Any) -> tuple[Scheduler, StubWorker]:
-    worker = StubWorker()
+def made(**settings: Any) -> tuple[Scheduler, StubPool]:
+    worker = StubPool()
     service = ServiceSettings(running=PLACES, waiting=LINE, **settings)
-    return Scheduler(cast("Worker", worker), service, Metrics()), worker
+    return Scheduler(cast("WorkerPool", worker), service, Metrics()), worker
 
 
 async def settled() -> None:
@@ -93,7 +95,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def finish(worker: StubWorker, number: int) -> None:
+def finish(worker: StubPool, number: int) -> None:
     worker.say(number, "done", {"answer": _json_answer()})
 
 

@@ -223,20 +223,14 @@ def test_metrics_have_bounded_labels_and_what_was_counted(service: Service) -> N
 
 def test_the_page_and_the_states_reply_while_models_are_loaded() -> None:
     with scripted(ready=False, SCRIPT_LOADS="3") as service:
-        for _ in range(100):
-            try:
-                reply = service.client.get("/livez")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        assert reply.json() == {"status": "ok"}
+        service.until_alive()
         assert service.client.get("/").status_code == 200
         for refused in (service.client.get("/readyz"), service.ask("steps=1")):
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "loading"
             assert "the service is loading: " in refused.json()["error"]["message"]
             assert refused.headers["retry-after"]
-        service.until("rag_rt_ready", 1, seconds=20)
+        service.until("rag_rt_workers", 1, seconds=20)
         assert service.client.get("/readyz").json()["generator"] == "script"
         assert service.ask("steps=1").status_code == 200
 

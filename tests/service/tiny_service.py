@@ -24,8 +24,8 @@ from retriever.encoders import Encoder
 from retriever.sources import open_source
 from service.app import create_app
 from service.keys import Keys
+from service.pool import WorkerPool
 from service.settings import ServiceSettings
-from service.supervising import Worker
 from tests.conftest import free_port
 from tests.tiny_models import make_chat
 
@@ -133,7 +133,7 @@ def tiny_service(
     """The whole service over a tiny pipeline, its worker process included; gives its address."""
     make_pipeline(folder, pages)
     settings = ServiceSettings()
-    app = create_app(Worker(tiny_settings(folder), settings), settings, keys)
+    app = create_app(WorkerPool(tiny_settings(folder), settings), settings, keys)
     with serving(app) as url:
         for _ in range(600):
             if httpx.get(f"{url}/readyz").status_code == 200:
