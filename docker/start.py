@@ -81,9 +81,10 @@ def join_cluster(address: str, *, serving: bool) -> None:
     from retriever.errors import RetrieverError
 
     store = 100 * 1000**2  # bytes; Ray's default takes a third of the memory
-    node = ["ray", "start", "--block", f"--address={address}", "--num-cpus=0"]
+    options = ["--num-cpus=0", f"--object-store-memory={store}", "--include-log-monitor=false"]
+    node = ["ray", "start", "--block", f"--address={address}", *options]
     again = ["sh", "-c", f'while true; do "$@"; sleep {EVERY}; done', "node"]
-    subprocess.Popen([*again, *node, f"--object-store-memory={store}"])  # noqa: S603
+    subprocess.Popen([*again, *node])  # noqa: S603
     while True:
         try:
             ClusterIndex(address) if serving else connect(address)
