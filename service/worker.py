@@ -174,7 +174,11 @@ class Loop:
 
     def _tell_changes(self) -> None:
         """The index may be changed while it is served."""
-        if (facts := _facts(self._pipeline)) != self._told:
+        try:
+            facts = _facts(self._pipeline)
+        except RetrieverError:  # the index is out of reach: this call will fail of it, and no other
+            return
+        if facts != self._told:
             self._told = facts
             self._link.send(NO_CALL, "facts", facts)
 

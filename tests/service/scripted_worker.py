@@ -2,6 +2,7 @@
 
 A question is made of words `name=value`: `steps` turns of `each` seconds, each of which tells a
 word and `size` more letters; `fails` ends it by what is named: an exception, `kill` or `hang`.
+With `fails=index` the index is out of reach from then on.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Any
 from rag_rt.answers import Answer, FinishReason, Status, Timings, Usage
 from rag_rt.events import Finished, Retrieved, Turns, Wrote
 from rag_rt.requests import Request
+from retriever.errors import RetrieverError
 from retriever.passages import Hit, Passage
 from service.worker import Load, connection, serve
 
@@ -21,16 +23,30 @@ HIT = Hit(
 )
 
 
+class ScriptedRetriever:
+    """Finds one passage."""
+
+    encoder = SimpleNamespace(name="script")
+    lost = False
+
+    @property
+    def corpus(self) -> Any:
+        if self.lost:
+            raise RetrieverError("no shard answers")
+        return SimpleNamespace(passages=1, pages=1, source="a script")
+
+    def find(self, passage_id: str) -> Passage:
+        return HIT.passage
+
+    def search(self, question: str, k: int, retrieval: str) -> list[Hit]:
+        return [HIT] * k
+
+
 class Scripted:
     """A pipeline without models."""
 
     generator = SimpleNamespace(name="script")
-    retriever: Any = SimpleNamespace(
-        corpus=SimpleNamespace(passages=1, pages=1, source="a script"),
-        find=lambda _: HIT.passage,
-        encoder=SimpleNamespace(name="script"),
-        search=lambda question, k, retrieval: [HIT] * k,
-    )
+    retriever: Any = ScriptedRetriever()
 
     def turns(self, request: Request) -> Turns:
         script = dict(word.split("=") for word in request.question.split() if "=" in word)
@@ -62,6 +78,9 @@ def _fail(how: str) -> None:
             bytearray(2**60)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "index":
+            ScriptedRetriever.lost = True
+            raise RetrieverError("no shard answers")
         case "hang":
             os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -286,3 +286,11 @@ def test_logs_hold_questions_where_a_setting_asks() -> None:
         service.ask("what my neighbour did")
         said = service.stop()
     assert "what my neighbour did" in said
+
+
+def test_an_index_that_is_lost_fails_what_needs_it_and_keeps_the_worker() -> None:
+    with scripted() as service:
+        worker = service.worker_pid()
+        assert service.ask("steps=1 fails=index").json()["error"]["code"] == "internal"
+        assert service.ask("steps=1").status_code == 200
+        assert service.worker_pid() == worker
