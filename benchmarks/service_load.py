@@ -7,7 +7,7 @@ with one worker and then with the default of two:
   other; one client of one worker is the baseline. Answers are of questions and seeds that differ,
   with the cache off.
 * Overhead: the time from request to reply as the client sees it, less the pipeline's own total (its
-  work for that answer), of one client.
+  work for that answer), of one client; beside it what it takes the client to get `/livez`.
 * Restart: a worker is killed in the midst of an answer; seconds until its client has the error
   and until all workers take questions again.
 
@@ -15,8 +15,8 @@ Then, with two workers:
 
 * Overload: `hey`, a load generator of Debian's, sends `--times` as many questions as it gets
   answered when 8 clients of its own ask one after the other, for `--seconds`: statuses, the time of
-  rejections, goodput as a share of the eight clients'. The first quarter, in which the line fills,
-  does not count.
+  rejections, goodput as a share of the eight clients' before and after it. The first quarter, in
+  which the line fills, does not count.
 * Soak: for `--soak` seconds, 8 clients ask; answers and memory of the processes each minute.
 
 Everything runs on one machine: clients and load generator take their share of its cores.
@@ -153,21 +153,26 @@ async def throughput(asker: Asker, seconds: float, baseline: float | None) -> fl
     return baseline
 
 
-async def overhead(asker: Asker, answers: int) -> None:
-    replies = [await asker.ask() for _ in range(answers)]
-    own = sorted(1000 * (reply.seconds - reply.worked) for reply in replies)
-    print(f"in the service outside the pipeline, {answers} answers: ", end="")
-    print(f"median {median(own):.2f} ms, most {own[-1]:.2f} ms")
+async def overhead(client: httpx.AsyncClient, asker: Asker, answers: int) -> None:
+    own, bare = [], []
+    for _ in range(answers):
+        reply = await asker.ask()
+        own.append(1000 * (reply.seconds - reply.worked))
+        begun = time.perf_counter()
+        await client.get("/livez")
+        bare.append(1000 * (time.perf_counter() - begun))
+    print(f"outside the pipeline, {answers} answers: median {median(own):.2f} ms", end="")
+    print(f", most {max(own):.2f} ms; a bare reply takes its client {median(bare):.2f} ms")
 
 
 def overload(url: str, each: float, times: float, seconds: float) -> None:
     """Send `times` as many questions a second as are answered, whatever becomes of them."""
-    closed = hey(url, each, RUNNING)
-    rate = len(closed) / max(reply.at for reply in closed)
-    rate_of_one = rate * times / SENDERS
+    before = answered_by(url, each)
+    rate_of_one = before * times / SENDERS
     sent = hey(url, seconds, RUNNING + WAITING + SENDERS, "-q", f"{rate_of_one:.3f}")
+    after = answered_by(url, each)
     statuses = Counter(reply.status for reply in sent)
-    print(f"\noverload: {len(sent):,} questions in {seconds:g} s; {rate:.3f} a second are answered")
+    print(f"\noverload: {len(sent):,} questions in {seconds:g} s")
     print(f"statuses {dict(sorted(statuses.items()))}")
     refused = sorted(reply.seconds for reply in sent if reply.status != 200)
     p99 = 1000 * refused[int(0.99 * (len(refused) - 1))]
@@ -175,7 +180,15 @@ def overload(url: str, each: float, times: float, seconds: float) -> None:
     first = seconds * _FILLING
     answered = sum(first <= reply.at < seconds for reply in sent if reply.status == 200)
     goodput = answered / (seconds - first)
-    print(f"goodput {goodput:.3f} answers/s, {goodput / rate:.1%} of those without overload")
+    share = goodput / ((before + after) / 2)
+    print(f"answers a second before, in and after it: {before:.3f}, {goodput:.3f}, {after:.3f}")
+    print(f"goodput {share:.1%}")
+
+
+def answered_by(url: str, seconds: float) -> float:
+    """Answers a second of as many clients as are answered together."""
+    replies = hey(url, seconds, RUNNING)
+    return len(replies) / max(reply.at for reply in replies)
 
 
 def hey(url: str, seconds: float, clients: int, *more: str) -> list[Reply]:
@@ -253,7 +266,7 @@ async def measure(options: argparse.Namespace) -> None:
                 await asyncio.gather(*(asker.ask() for _ in range(WARM_UP)))
                 if options.each:
                     baseline = await throughput(asker, options.each, baseline)
-                    await overhead(asker, options.answers)
+                    await overhead(client, asker, options.answers)
                     await restart(client, process, workers)
                 if workers > 1 and options.seconds:
                     overload(url, options.each or MINUTE, options.times, options.seconds)
