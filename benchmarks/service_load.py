@@ -95,10 +95,10 @@ class Asker:
         reply = await self._client.post("/answer", json=body)
         seconds = time.perf_counter() - begun
         if reply.status_code != 200:
-            return Reply(reply.status_code, seconds, at=begun + seconds)
+            return Reply(reply.status_code, seconds)
         answer = reply.json()
         tokens, worked = answer["usage"]["completion_tokens"], answer["timings"]["total"]
-        return Reply(200, seconds, tokens, worked, at=begun + seconds)
+        return Reply(200, seconds, tokens, worked)
 
     async def ask_for(self, seconds: float, replies: list[Reply]) -> None:
         """Ask until the time is over; an answer that is then under way is read to its end."""

@@ -32,7 +32,7 @@ ANSWER = list(Scripted().turns(Request("steps=1")))[-1]
 
 
 class StubPool:
-    """Workers that says what a test has it say."""
+    """Workers that say what a test has them say."""
 
     def __init__(self) -> None:
         self.ready = True
