@@ -14,6 +14,7 @@ NAMES = ("flat", "hnsw", "ivfpq", "sq", "binary")
 FLAT_BYTES = 256 * 1024**2  # scanned in about 50 ms by one thread: benchmarks/index_kinds.py
 RECALL_TARGET = 0.99  # of the 20 best by exact search; parameters are calibrated to it
 PART_DIMENSIONS = 6  # half a byte of product quantisation for each so many dimensions
+CODED_DIMENSIONS = 3  # of a part's, after rotation: the rest varies least (docs/index-kinds.md)
 ID_BYTES = 8  # FAISS numbers the members of inverted lists in 64 bits
 HNSW_LINKS = 32
 OPQ_FROM = 10_000  # vectors; FAISS asks for 39 times 256 to learn a rotation, else it is random
@@ -159,9 +160,10 @@ def _factory(name: str, passages: int, dimension: int) -> str:
     if name == "binary":
         return f"RR{dimension},{inverted},RaBitQ"
     parts = _parts(dimension)
-    width = dimension // parts * parts
-    rotation = f"OPQ{parts}_{width}" if passages >= OPQ_FROM else f"RR{width}"
-    return f"{rotation},{inverted},PQ{parts}x4"
+    if passages < OPQ_FROM:
+        return f"RR{dimension // parts * parts},{inverted},PQ{parts}x4"
+    coded = min(dimension // parts, CODED_DIMENSIONS) * parts
+    return f"OPQ{parts}_{coded},{inverted},PQ{parts}x4"
 
 
 def _parts(dimension: int) -> int:

@@ -50,6 +50,19 @@ def test_what_is_chosen_fits_the_budget(passages: int, dimension: int, budget: i
         assert resident_bytes(kind, passages, dimension) <= budget
 
 
+@pytest.mark.parametrize(
+    ("dimension", "rotation"), [(128, "64_128"), (384, "64_192"), (768, "128_384")]
+)
+def test_product_codes_are_of_the_three_dimensions_in_six_that_vary_most(
+    dimension: int, rotation: str
+) -> None:
+    assert named_kind("ivfpq", 10**7, dimension).factory.startswith(f"OPQ{rotation},")
+
+
+def test_without_a_learned_rotation_no_dimension_is_left_out() -> None:
+    assert named_kind("ivfpq", 5_000, 384).factory.startswith("RR384,")
+
+
 @given(st.integers(1, 100_000_000))
 def test_lists_are_a_power_of_two_with_enough_members_to_train(passages: int) -> None:
     lists = lists_for(passages)
