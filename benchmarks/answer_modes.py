@@ -61,6 +61,8 @@ class Way:
     random: bool = False
     always: bool = False
     """Whether it answers where the passages do not."""
+    k: int = Request.k
+    """Passages."""
 
 
 WAYS = (
@@ -136,7 +138,7 @@ class Asking:
     def figures(self, record: Mapping[str, Any], way: Way) -> Figures:
         """Answer a question in a way, and measure the answer."""
         answerer = self._answerer(way)
-        request = Request(record["input"][:MAX_QUESTION], mode=way.mode)
+        request = Request(record["input"][:MAX_QUESTION], mode=way.mode, k=way.k)
         drawn: tuple[Hit, ...] = ()
         if way.random:
             (drawn,) = self._random.search_batch([request.question], request.k)
@@ -204,10 +206,10 @@ def runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return zip(*(words[offset:] for offset in range(RUN)), strict=False)
 
 
-def print_table(figures: Sequence[Figures]) -> None:
+def print_table(figures: Sequence[Figures], ways: Sequence[Way] = WAYS) -> None:
     """Means over answers; of support over sentences, with a bootstrap interval over answers."""
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for way in WAYS:
+    for way in ways:
         rows = [one for one in figures if one.way == way.name]
         tokens, seconds = (sum(getattr(row, n) for row in rows) for n in ("tokens", "seconds"))
         print(

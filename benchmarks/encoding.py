@@ -1,6 +1,7 @@
 """Passages a second into vectors: ours beside sentence-transformers, with the same weights.
 
 Run: python -m benchmarks.encoding (with sentence-transformers installed, for its rows)
+On one core, on two, and on a GPU where there is one.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ from transformers import AutoTokenizer
 from benchmarks.machine import machine
 from benchmarks.measuring import in_child, resident_mib
 from retriever.encoders import Encoder, Vectors, folder_of
-from retriever.loading import Precision
+from retriever.loading import Device, Precision
 from retriever.sources import Skipped, open_source
 from retriever.splitting import split_page
 
@@ -33,10 +34,10 @@ Encode = Callable[[Sequence[str]], Vectors]
 
 def main() -> None:
     print(f"{PASSAGES:,} passages, median of {ROUNDS} rounds in turn; {machine()}")
-    for cores in (1, 2):
-        found = in_child("benchmarks.encoding", cores)
+    for place in ("1 core", "2 cores", *(["cuda"] if torch.cuda.is_available() else [])):
+        found = in_child("benchmarks.encoding", place)
         first = next(iter(found["rates"]))
-        print(f"\n{cores} core{'s' * (cores > 1)}, {found['tokens']:.0f} tokens a passage\n")
+        print(f"\n{place}, {found['tokens']:.0f} tokens a passage\n")
         print(f"| encoder | passages a second | against {first} | least cosine to it |")
         print("|---|---|---|---|")
         for name, rates in found["rates"].items():
@@ -47,12 +48,15 @@ def main() -> None:
         print(f"\n{ABSENT}")
 
 
-def measure(cores: int) -> dict[str, Any]:
-    """Rates and least cosines of every encoder, on so many cores."""
-    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
-    torch.set_num_threads(cores)
+def measure(place: str) -> dict[str, Any]:
+    """Rates and least cosines of every encoder, on some cores or a GPU."""
+    device: Device = "cuda" if place == "cuda" else "cpu"
+    if device == "cpu":
+        cores = int(place.split()[0])
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+        torch.set_num_threads(cores)
     texts = passages()
-    encoders = contestants()
+    encoders = contestants(device)
     rates: dict[str, list[float]] = {name: [] for name in encoders}
     vectors: dict[str, Vectors] = {}
     for number in range(ROUNDS + 1):
@@ -77,15 +81,17 @@ def passages() -> list[str]:
     return [f"{passage.title}\n{passage.text}" for passage in found]
 
 
-def contestants() -> dict[str, Encode]:
+def contestants(device: Device) -> dict[str, Encode]:
     """What is compared; the first is the baseline."""
     encoders: dict[str, Encode] = {}
     if has_sentence_transformers():
-        encoders[BASELINE] = sentence_transformers(torch.float32)
-        encoders["sentence-transformers, bfloat16"] = sentence_transformers(torch.bfloat16)
+        encoders[BASELINE] = sentence_transformers(torch.float32, device)
+        encoders["sentence-transformers, bfloat16"] = sentence_transformers(torch.bfloat16, device)
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     for precision in precisions:
-        encoders[f"ours, {precision}"] = Encoder("starter", precision=precision).encode
+        encoders[f"ours, {precision}"] = Encoder(
+            "starter", precision=precision, device=device
+        ).encode
     return encoders
 
 
@@ -93,15 +99,15 @@ def has_sentence_transformers() -> bool:
     return importlib.util.find_spec("sentence_transformers") is not None
 
 
-def sentence_transformers(dtype: torch.dtype) -> Encode:
+def sentence_transformers(dtype: torch.dtype, device: Device) -> Encode:
     """Its own way, with its own batch size."""
     module: Any = importlib.import_module("sentence_transformers")
     model = module.SentenceTransformer(
-        folder_of("starter"), device="cpu", model_kwargs={"dtype": dtype}
+        folder_of("starter"), device=device, model_kwargs={"dtype": dtype}
     )
 
     def encode(texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = model.encode(list(texts), convert_to_tensor=True).float().numpy()
+        vectors: Vectors = model.encode(list(texts), convert_to_tensor=True).float().cpu().numpy()
         return vectors
 
     return encode
@@ -109,6 +115,6 @@ def sentence_transformers(dtype: torch.dtype) -> Encode:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        print(json.dumps(measure(int(sys.argv[2]))))
+        print(json.dumps(measure(sys.argv[2])))
     else:
         main()

@@ -1,16 +1,15 @@
 """Kinds of index at scale: memory, recall and milliseconds, beside exact search by FAISS.
 
     python -m benchmarks.index_kinds FOLDER --real chunk_*.npy --questions questions.npy
-    python -m benchmarks.index_kinds FOLDER --real chunk_*.npy --vectors 10000000 --dimension 128
+    python -m benchmarks.index_kinds FOLDER --real … --questions … --vectors 10000000
     python -m benchmarks.index_kinds FOLDER            # the table of all that was measured
 
-Without --vectors the corpus is the real vectors themselves, and questions are real. With it vectors
-are synthetic, and so are queries: a real vector plus the difference of two neighbouring passages'
-vectors, of unit length; for fewer dimensions the real ones are projected to their principal
-components first. Indexes are calibrated by other questions than those that are searched. A part
-that was measured is not measured again; a build that was stopped goes on. Searches are measured in
-a process of their own, whose memory before it opens the index is the baseline; single queries run
-on one thread.
+Without --vectors the corpus is the real vectors themselves, with it vectors that are made of them
+(`benchmarks/synthetic_vectors.py`); for fewer dimensions all are projected to the real ones'
+principal components first. Questions are real, and an index is calibrated by others than those that
+are searched. A part that was measured is not measured again; a build that was stopped goes on.
+Searches are measured in a process of their own, whose memory before it opens the index is the
+baseline; single queries run on one thread.
 """
 
 import argparse
@@ -26,6 +25,7 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.measuring import in_child
+from benchmarks.synthetic_vectors import loaded, projected, synthesise
 from retriever.ann_building import build_ann, one_thread
 from retriever.exact_vectors import ExactVectors, Vectors
 from retriever.kinds import FLAT, NAMES, named_kind
@@ -58,9 +58,9 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, help="where vectors, indexes and figures are kept")
     parser.add_argument("--real", nargs="+", type=Path, help="files of real vectors, by rows")
-    parser.add_argument("--questions", type=Path, help="vectors of real questions (Q, D)")
+    parser.add_argument("--questions", type=Path, help="vectors of real questions")
     parser.add_argument("--vectors", type=int, help="so many synthetic vectors")
-    parser.add_argument("--dimension", type=int, help="of synthetic vectors; by default the real")
+    parser.add_argument("--dimension", type=int, help="of the vectors; by default the real")
     parser.add_argument("--kind", action="append", help="name or factory string; by default all")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -68,57 +68,21 @@ def parsed() -> argparse.Namespace:
 
 def prepared(arguments: argparse.Namespace) -> Path:
     """A folder with vectors, held-out queries and their exact answers."""
-    real = np.concatenate([np.load(path) for path in arguments.real])
-    dimension = arguments.dimension or real.shape[1]
-    count = arguments.vectors or len(real)
+    real, questions = loaded(arguments.real, arguments.questions)
+    real, questions = projected(real, questions, arguments.dimension)
     name = "synthetic" if arguments.vectors else "real"
-    corpus: Path = arguments.folder / f"{name}-{count}-{dimension}"
+    corpus: Path = arguments.folder / f"{name}-{arguments.vectors or len(real)}-{real.shape[1]}"
     corpus.mkdir(exist_ok=True)
     if arguments.vectors:
-        real = projected(real.astype(np.float32), dimension)
-        synthesise(real, count, corpus / "vectors.npy")
-        calibrating, queries = synthetic(real, CALIBRATING, -2), synthetic(real, QUERIES, -1)
+        synthesise(real, arguments.vectors, corpus / "vectors.npy")
     else:
         write_blocks(real, corpus / "vectors.npy")
-        questions = np.load(arguments.questions).astype(np.float32)
-        calibrating, queries = np.split(questions[: CALIBRATING + QUERIES], [CALIBRATING])
+    calibrating, queries = np.split(questions[: CALIBRATING + QUERIES], [CALIBRATING])
     np.save(corpus / "calibrating.npy", calibrating)
     if not (corpus / "best.npy").is_file():
         np.save(corpus / "queries.npy", queries)
         np.save(corpus / "best.npy", exact_answers(ExactVectors(corpus / "vectors.npy"), queries))
     return corpus
-
-
-def projected(real: Vectors, dimension: int) -> Vectors:
-    """Real vectors on their first principal components, of unit length."""
-    if dimension == real.shape[1]:
-        return real
-    _, axes = np.linalg.eigh(real.T @ real)
-    return of_unit_length(real @ axes[:, -dimension:])
-
-
-def synthetic(real: Vectors, count: int, block: int) -> Vectors:
-    generator = np.random.default_rng([7, block % 2**32])
-    base, other = generator.integers(len(real) - 1, size=(2, count))
-    return of_unit_length(real[base] + real[other] - real[other + 1])
-
-
-def of_unit_length(vectors: Vectors) -> Vectors:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return scaled
-
-
-def synthesise(real: Vectors, count: int, path: Path) -> None:
-    """Write synthetic vectors in blocks; those that are there stay."""
-    shape = (count, real.shape[1])
-    mode = "r+" if path.is_file() else "w+"
-    target = np.lib.format.open_memmap(path, mode, np.float16, shape)
-    for number, first in enumerate(range(0, count, BLOCK)):
-        end = min(first + BLOCK, count)
-        if not target[end - 1].any():
-            target[first:end] = synthetic(real, end - first, number)
-    target.flush()
 
 
 def write_blocks(real: Vectors, path: Path) -> None:

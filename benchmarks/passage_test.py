@@ -14,9 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
-from torch.nn.functional import cross_entropy
-
 from retriever.sentences import sentence_spans
 
 _WORDS = (8, 40)  # of a first sentence that is scored
@@ -48,6 +45,15 @@ class PassageQuestion:
         passages = [*self.others[:before], self.gold, *self.others[before:]]
         return [*self.head, *chain.from_iterable(passages)][:tokens]
 
+    def asked(self, length: int) -> list[int]:
+        """All before the sentence, in a text of so many tokens that the sentence ends."""
+        room = length - len(self.question) - len(self.sentence)
+        return [*self.context(room), *self.question]
+
+    def asked_alone(self) -> list[int]:
+        """The question without passages."""
+        return [*self.head, *self.question]
+
 
 def passage_questions(path: Path, tokenizer: Any) -> Iterator[PassageQuestion]:
     """The questions of a KILT file whose golds are of a fit length, in an order of chance."""
@@ -70,25 +76,6 @@ def passage_questions(path: Path, tokenizer: Any) -> Iterator[PassageQuestion]:
             said = _ids(tokenizer, sentence)
             ids = _ids(tokenizer, head)
             yield PassageQuestion(record["id"], ids, gold, others, asked, said, place)
-
-
-def sentence_nll(model: Any, question: PassageQuestion, length: int) -> float:
-    """Nats a token of the gold sentence, which ends a text of so many tokens."""
-    reply = [*question.question, *question.sentence]
-    return _nll(model, [*question.context(length - len(reply)), *reply], len(question.sentence))
-
-
-def without_passages(model: Any, question: PassageQuestion) -> float:
-    """The same where the model is only asked."""
-    ids = [*question.head, *question.question, *question.sentence]
-    return _nll(model, ids, len(question.sentence))
-
-
-def _nll(model: Any, ids: list[int], scored: int) -> float:
-    """The mean over the last `scored` tokens."""
-    hidden = model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state
-    logits = model.lm_head(hidden[0, -scored - 1 : -1]).float()
-    return float(cross_entropy(logits, torch.tensor(ids[-scored:])))
 
 
 def _passage(record: Any) -> str:

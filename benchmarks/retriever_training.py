@@ -1,6 +1,6 @@
 """What fine-tuning all-MiniLM-L6-v2 is worth on real questions that it was not tuned on.
 
-    python -m benchmarks.retriever_training SHARED_DATA WORK [STEPS] [BATCH]
+    python -m benchmarks.retriever_training SHARED_DATA WORK [STEPS] [BATCH] [PART]
 
 Trained on eli5/train (question and answer) and on the pages of mini_kilt that no question of
 nq-long/dev is about, from which questions are made: a page's title asks for its first passage,
@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from benchmarks.machine import machine
 from eval.significance import compare_paired
 from rag_rt.terminal import bar, say
 from retriever.encoders import DualEncoder, Vectors
+from retriever.loading import Device
 from retriever.named_encoders import open_encoder
 from retriever.passages import Page, Passage
 from retriever.ranking_metrics import ranking_metrics
@@ -64,7 +66,7 @@ class Natural:
     right_passages: npt.NDArray[np.bool_]
 
 
-def main(data: Path, work: Path, steps: int = 300, batch: int = 64) -> None:
+def main(data: Path, work: Path, steps: int = 300, batch: int = 64, part: int = 32) -> None:
     work.mkdir(parents=True, exist_ok=True)
     records = [json.loads(line) for line in (data / "nq-long/dev.jsonl").read_text().splitlines()]
     gold = {place["wikipedia_id"] for record in records for place in provenance(record)}
@@ -75,6 +77,7 @@ def main(data: Path, work: Path, steps: int = 300, batch: int = 64) -> None:
     settings = TrainingSettings(
         steps=steps,
         batch=batch,
+        part=part,
         every=max(1, steps // 3),
         max_tokens=128,
         precision="bfloat16",
@@ -87,8 +90,10 @@ def main(data: Path, work: Path, steps: int = 300, batch: int = 64) -> None:
         tuned = train(plan, Listener(say, lambda metrics: say(json.dumps(metrics)), progress))
     natural = natural_questions(records, corpus)
     answers = HeldOut.of(read_examples(simple))
+    device: Device = "cuda" if torch.cuda.is_available() else "cpu"
     start, after = (
-        measure(open_encoder(name), natural, answers, work) for name in ("starter", tuned)
+        measure(open_encoder(name, device=device), natural, answers, work)
+        for name in ("starter", tuned)
     )
     report(
         start, after, f"{steps} steps of {batch} questions, {len(made):,} made and 3,500 of ELI5"

@@ -7,7 +7,6 @@ the query's own block are read by all of them; see `rag_rt.attention.routed_keys
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -22,6 +21,9 @@ from rag_rt.models.routed_attention import real_keys
 Attention = Callable[[Tensor, Tensor, Tensor, Routing], Tensor]
 _QUERIES = 256  # computed together
 _NAME = "quality-{}"
+_DENSE = "sdpa"  # torch's own
+# As answers are written: what precedes the tokens that count was read by dense attention.
+WRITTEN = "routed, dense prompt"
 
 
 def local(q: Tensor, k: Tensor, v: Tensor, routing: Routing) -> Tensor:
@@ -29,8 +31,9 @@ def local(q: Tensor, k: Tensor, v: Tensor, routing: Routing) -> Tensor:
     pieces = []
     for start, stop in _spans(q, k):
         begin = max(routing.sinks, start - (routing.budget - routing.sinks) + 1)
-        places = torch.cat([torch.arange(routing.sinks), torch.arange(begin, stop)])[:stop]
-        asking = torch.arange(start, stop)[:, None]
+        positions = torch.arange(stop, device=k.device)
+        places = torch.cat([positions[: routing.sinks], positions[begin:]])
+        asking = positions[start:, None]
         hidden = places > asking
         hidden |= (places <= asking - (routing.budget - routing.sinks)) & (places >= routing.sinks)
         pieces.append(_masked(_of(q, k, start, stop), k[:, places], v[:, places], hidden))
@@ -43,7 +46,7 @@ def random(q: Tensor, k: Tensor, v: Tensor, routing: Routing) -> Tensor:
 
     def score(q: Tensor, clusters: KeyClusters, routing: Routing) -> Tensor:
         shape = (q.shape[0], q.shape[2], clusters.mean.shape[1])
-        return torch.rand(shape, generator=generator)
+        return torch.rand(shape, generator=generator).to(q.device)
 
     return routed_attention(q, k, v, routing, score=score)
 
@@ -54,7 +57,7 @@ def contiguous(q: Tensor, k: Tensor, v: Tensor, routing: Routing) -> Tensor:
     def cluster(keys: Tensor, size: int) -> KeyClusters:
         *lead, block, depth = keys.shape
         runs = keys.float().view(*lead, block // size, size, depth)
-        members = torch.arange(block).view(-1, size).expand(runs.shape[:-1])
+        members = torch.arange(block, device=keys.device).view(-1, size).expand(runs.shape[:-1])
         return KeyClusters(members, runs.mean(-2), runs.var(-2, unbiased=False))
 
     return routed_attention(q, k, v, routing, cluster=cluster)
@@ -69,9 +72,9 @@ def oracle(q: Tensor, k: Tensor, v: Tensor, routing: Routing) -> Tensor:
         if stop > routing.budget:
             logits = (asking @ keys.unsqueeze(1).mT).float() * q.shape[-1] ** -0.5
             weights = logits.masked_fill_(hidden, -torch.inf).softmax(-1).sum(1)  # (KV, T, S)
-            # Six times as fast as topk; more keys than the budget only where weights are equal.
-            least = np.partition(weights.numpy(), stop - routing.budget, -1)
-            hidden = hidden | (weights < torch.from_numpy(least[..., stop - routing.budget, None]))
+            # More keys than the budget only where weights are equal.
+            least = weights.topk(routing.budget, -1, sorted=False).values.amin(-1, keepdim=True)
+            hidden = hidden | (weights < least)
         pieces.append(_masked(asking, keys, v[:, :stop], hidden))
     return torch.cat(pieces, 1)
 
@@ -85,12 +88,14 @@ METHODS: dict[str, Attention] = {
 }
 
 
-def register_methods(routing: Routing) -> dict[str, str]:
-    """The names of all methods for `set_attn_implementation`; dense is torch's own."""
+def register_methods(routing: Routing) -> dict[str, tuple[str, str]]:
+    """Names for `set_attn_implementation` while a text is read, and while it is gone on with."""
     for name, method in METHODS.items():
         AttentionInterface.register(_NAME.format(name), partial(_interface, method, routing))
         AttentionMaskInterface.register(_NAME.format(name), real_keys)
-    return {"dense": "sdpa", **{name: _NAME.format(name) for name in METHODS}}
+    routed = _NAME.format("routed")
+    alike = {name: (_NAME.format(name),) * 2 for name in METHODS}
+    return {"dense": (_DENSE, _DENSE), **alike, WRITTEN: (_DENSE, routed)}
 
 
 def _interface(

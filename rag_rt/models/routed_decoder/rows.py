@@ -53,12 +53,12 @@ class CachedRow:
         positions = torch.arange(self.length, self.length + len(keys))
         tiled = keys.reshape(*keys.shape[:2], -1, TILE)  # (T, KV, D/4, 4)
         self.keys[layer].permute(1, 3, 0, 2, 4)[positions // TILE, positions % TILE] = tiled
-        self.values[layer].transpose(0, 1)[positions] = values
+        self.values[layer, :, self.length : self.length + len(keys)] = values.transpose(0, 1)
 
     def advance(self, count: int) -> None:
-        """Count tokens whose keys and values were written; cluster a block that they complete."""
+        """Count tokens whose keys and values were written; cluster blocks that they complete."""
         self.length += count
-        if self._routing is not None and self.room_before_clustering == 0:
+        while self._routing is not None and self.room_before_clustering <= 0:
             self._cluster_next_block(self._routing)
 
     def truncate(self, length: int) -> None:
@@ -72,11 +72,11 @@ class CachedRow:
             self._clustered -= 1
             self._reorder(*self._span(self._clustered), self._order.pop().argsort(-1))
 
-    def natural_keys(self, layer: int, length: int) -> Tensor:
-        """The first keys (KV, length, D) of a layer."""
+    def before(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
+        """The first keys and values of a layer, (KV, length, D) each, in one order."""
         tiles = -(-length // TILE)
         keys = self.keys[layer, :, :tiles].transpose(2, 3)  # (KV, tiles, 4 keys, D/4, 4)
-        return keys.flatten(3).flatten(1, 2)[:, :length]
+        return keys.flatten(3).flatten(1, 2)[:, :length], self.values[layer, :, :length]
 
     def _span(self, block: int) -> tuple[int, int]:
         assert self._routing is not None
