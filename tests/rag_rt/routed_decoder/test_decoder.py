@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from typing import get_args
 
 import pytest
@@ -156,6 +157,24 @@ def test_positions_below_the_crossover_are_dense() -> None:
     found, expected = stepped(crossing, ids, [3], read=190), reference("llama", ids)[190:]
     torch.testing.assert_close(found[:10], expected[:10], atol=1e-4, rtol=0)
     assert (found[10:] - expected[10:]).abs().max() > 1e-2
+
+
+def test_blocks_that_one_piece_completes_are_all_clustered() -> None:
+    """Read densely, which needs no clusters, and written by routed attention, which does."""
+    ids, dense = some_ids(LENGTH), reference("llama", some_ids(LENGTH))
+    made = model("llama")
+    config = DecoderConfig.of(made.config)
+    assert config is not None
+    crossing = RoutedDecoder(made, config, "float32", SMALL_ROUTING, read_dense_below=LENGTH)
+    found = []
+    for cuts in ([], [1, 130], [64, 72, 73], range(1, LENGTH - 20)):
+        row = crossing.open_row(LENGTH)
+        for begin, end in pairwise([0, *cuts, LENGTH - 20]):
+            read = crossing.read(row, ids[begin:end])
+        torch.testing.assert_close(read, dense[LENGTH - 21], atol=1e-4, rtol=0)
+        found.append(torch.cat(crossing.step([(row, ids[-20:])])))
+        torch.testing.assert_close(found[-1], found[0], atol=1e-4, rtol=0)
+    assert (found[0] - dense[-20:]).abs().max() > 1e-2  # it does route
 
 
 @pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.06), ("int8", 0.2)])
