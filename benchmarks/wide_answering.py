@@ -40,7 +40,7 @@ WAYS = (
     Way("grounded, 30 passages", Mode.GROUNDED, k=30),
 )
 
-DEFAULTS = (100, 20)  # questions, and how many of them are read by routed attention too
+DEFAULTS = (100, 10)  # questions, and how many of them are read by routed attention too
 
 
 class RoutedThroughout(Generator):

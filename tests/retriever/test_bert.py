@@ -117,11 +117,11 @@ def test_every_text_is_in_one_batch_of_its_length() -> None:
     batches = list(text_model("gelu").batches((some,)))
     assert sorted(row for batch in batches for row in batch.rows) == list(range(len(some)))
     for batch in batches:
-        assert batch.ids.numel() <= BATCH_TOKENS["cpu"]
+        assert batch.ids.numel() <= BATCH_TOKENS
         assert batch.ids.shape[1] <= MAX_TOKENS
         assert batch.kept.sum(1).min() > batch.ids.shape[1] - 16
     sizes = {len(batch.rows) for batch in batches}
-    full = {BATCH_TOKENS["cpu"] // tokens for tokens in (16, 32, MAX_TOKENS)}
+    full = {BATCH_TOKENS // tokens for tokens in (16, 32, MAX_TOKENS)}
     assert sizes <= full | {1 << n for n in range(9)}  # few shapes: kernels are kept for each
 
 
