@@ -4,8 +4,8 @@
 
 A synthetic vector is a real one plus a part of the difference of two neighbouring passages', scaled
 to length 1. What is searched for are real questions. Printed is how hard they find it over the real
-vectors, and over as many synthetic ones made of a random sample of the real, of which there are as
-few for each synthetic vector as where ten million are made of all.
+vectors and samples of them, and over as many synthetic ones made of a random sample of the real, of
+which there are as few for each synthetic vector as where ten million are made of all.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from retriever.kinds import FaissIndex, named_kind
 
 SPREAD = 1.0  # of the difference: harder than real vectors by every measure (docs/index-kinds.md)
 SPREADS = (1.0, 0.7, 0.5, 0.35)
+PARTS = (16, 4, 1)  # of the real vectors: how difficulty grows with their number
 MADE = 10_000_000  # vectors of all real ones: the corpus that is to be stood for
 BLOCK = 65_536
 NEAREST = 100
@@ -46,9 +47,11 @@ def main() -> None:
     )
     print("|" + "---|" * 10)
     with one_thread():
-        path = arguments.folder / f"real-{real.shape[1]}.npy"
-        np.save(path, real.astype(np.float16))
-        print_difficulty("real", path, questions, np.arange(len(real)))
+        for part in PARTS:
+            rows = np.sort(drawn.choice(len(real), len(real) // part, replace=False))
+            path = arguments.folder / f"real-{len(rows)}-{real.shape[1]}.npy"
+            np.save(path, real[rows].astype(np.float16))
+            print_difficulty(f"real, {len(rows):,}", path, questions, rows)
         for spread in SPREADS:
             path = arguments.folder / f"synthetic-{spread}-{real.shape[1]}.npy"
             vectors = synthetic(real, bases, others, spread)
