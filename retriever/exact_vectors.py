@@ -77,7 +77,7 @@ class ExactVectors:
     def block(self, first: int, end: int) -> Vectors:
         """Rows `first` to `end` (n, D), as float32."""
         raw = np.empty((min(end, self.count) - first, self.dimension), self.dtype)
-        self._read(raw, first)
+        self._read(_bytes_of(raw), first)
         return raw.astype(np.float32, copy=False)
 
     def finite_block(self, first: int, end: int) -> Vectors:
@@ -110,8 +110,9 @@ class ExactVectors:
                 os.posix_fadvise(
                     self._file, self._offset(row), self.row_bytes, os.POSIX_FADV_WILLNEED
                 )
+        data, size = _bytes_of(raw), self.row_bytes
         for place, row in zip(order.tolist(), rows[order].tolist(), strict=True):
-            self._read(raw[place : place + 1], row)
+            self._read(data[place * size : (place + 1) * size], row)
         return raw.astype(np.float32, copy=False)
 
     def similarities(self, query: Vectors, rows: Rows) -> Vectors:
@@ -125,11 +126,15 @@ class ExactVectors:
     def _offset(self, row: int) -> int:
         return self._begin + row * self.row_bytes
 
-    def _read(self, target: npt.NDArray[np.floating], first: int) -> None:
-        view = memoryview(target.reshape(-1).view(np.uint8).data)
+    def _read(self, view: memoryview, first: int) -> None:
+        """Fill a view with what begins at a row."""
         offset = self._offset(first)
         while view:
             read = os.preadv(self._file, [view], offset)
             if not read:
                 raise ArtefactDamaged(f"{self.path} ends before byte {offset + len(view):,}")
             view, offset = view[read:], offset + read
+
+
+def _bytes_of(array: npt.NDArray[np.floating]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8).data)
