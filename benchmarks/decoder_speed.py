@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -140,8 +141,10 @@ def grounded_answers(path: Path, number: int) -> list[Answered]:
     for prompt in islice(questions, number):
         begun = time.perf_counter()
         generation = generator.generate(prompt, GREEDY)
-        tokens = sum(1 for _ in generation)
-        found.append(Answered(generator.prompt_ids(prompt), tokens, time.perf_counter() - begun))
+        deque(generation, maxlen=0)
+        seconds = time.perf_counter() - begun
+        written = generation.completion_tokens
+        found.append(Answered(generator.prompt_ids(prompt), written, seconds))
     return found
 
 

@@ -22,8 +22,9 @@ from rag_rt.models.routed_decoder.simd import LANES, TILE
 from rag_rt.models.routed_decoder.weights import load_weights
 
 _NEVER = 1 << 62
-# From here on a token is written faster by routed attention (benchmarks/decoder_speed.py).
-CROSSOVER = 3072
+# From here on an answer of 256 tokens is written faster by routed attention, the clustering of the
+# prompt included (benchmarks/routing_crossover.py); a token alone is from 3,072 on.
+CROSSOVER = 4096
 
 
 class RoutedDecoder:
