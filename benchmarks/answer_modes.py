@@ -11,7 +11,7 @@ Run: python -m benchmarks.answer_modes FIGURES QUESTIONS INDEX [NUMBER]
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -97,16 +97,7 @@ def main(figures: Path, questions: Path, index: Path, number: int) -> None:
     settings = load_settings().model_copy(update={"index": index})
     asking = Asking(Answerer.from_settings(settings), settings.min_relevance)
     records = [json.loads(line) for line in questions.read_text().splitlines()][:number]
-    done = read(figures)
-    known = {(one.id, one.way) for one in done}
-    with figures.open("a") as file, bar("Answering") as progress:
-        for count, record in enumerate(records):
-            progress(count, len(records))
-            for way in WAYS:
-                if (record["id"], way.name) not in known:
-                    done.append(asking.figures(record, way))
-                    file.write(json.dumps(asdict(done[-1])) + "\n")
-                    file.flush()
+    done = ask_all(figures, records, lambda _: [(way, asking) for way in WAYS])
     print(f"{len(records)} questions of {questions.parent.name}, derived data, not official KILT;")
     print(f"{asking.answerer.generator.name}, greedy, no batch; {machine()}\n")
     ids = {record["id"] for record in records}
@@ -115,6 +106,31 @@ def main(figures: Path, questions: Path, index: Path, number: int) -> None:
     answered = {one.id for one in asked if one.way == DEFAULT and one.answered}
     print(f"\nThe {len(answered)} of them that {DEFAULT} answers:\n")
     print_table([one for one in asked if one.id in answered])
+
+
+def ask_all(
+    path: Path,
+    records: Sequence[Mapping[str, Any]],
+    ways: Callable[[int], Sequence[tuple[Way, "Asking"]]],
+) -> list[Figures]:
+    """Ask each question in its ways, and append what the file of figures does not hold yet.
+
+    Args:
+        path: the file.
+        records: the questions.
+        ways: of the question at a place, each with what asks it.
+    """
+    done = read(path)
+    known = {(one.id, one.way) for one in done}
+    with path.open("a") as file, bar("Answering") as progress:
+        for count, record in enumerate(records):
+            progress(count, len(records))
+            for way, asking in ways(count):
+                if (record["id"], way.name) not in known:
+                    done.append(asking.figures(record, way))
+                    file.write(json.dumps(asdict(done[-1])) + "\n")
+                    file.flush()
+    return done
 
 
 def read(path: Path) -> list[Figures]:

@@ -13,13 +13,12 @@ Run: python -m benchmarks.wide_answering FIGURES QUESTIONS INDEX [NUMBER] [THROU
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from transformers import AutoModelForCausalLM
 
-from benchmarks.answer_modes import Asking, Figures, Way, print_table, read
+from benchmarks.answer_modes import Asking, Figures, Way, ask_all, print_table
 from benchmarks.machine import machine
 from eval.significance import compare_paired
 from rag_rt.answerer import Answerer
@@ -29,7 +28,6 @@ from rag_rt.models.routed_decoder import DecoderConfig, RoutedDecoder
 from rag_rt.models.starter import NAME, starter_generator
 from rag_rt.requests import Mode
 from rag_rt.settings import Settings, load_settings
-from rag_rt.terminal import bar
 
 FEW = Way("5 passages, dense", Mode.FREE, plain=True, always=True, k=5)
 THROUGHOUT = Way("30 passages, routed throughout", Mode.FREE, plain=True, always=True, k=30)
@@ -72,16 +70,12 @@ def main(figures: Path, questions: Path, index: Path, number: int, throughout: i
         )
         asking[THROUGHOUT.name] = Asking(routed, settings.min_relevance)
     records = [json.loads(line) for line in questions.read_text().splitlines()][:number]
-    done = read(figures)
-    known = {(one.id, one.way) for one in done}
-    with figures.open("a") as file, bar("Answering") as progress:
-        for count, record in enumerate(records):
-            progress(count, len(records))
-            for way in (*WAYS, THROUGHOUT)[: len(WAYS) + (count < throughout)]:
-                if (record["id"], way.name) not in known:
-                    done.append(asking[way.name].figures(record, way))
-                    file.write(json.dumps(asdict(done[-1])) + "\n")
-                    file.flush()
+
+    def ways(place: int) -> list[tuple[Way, Asking]]:
+        chosen = (*WAYS, THROUGHOUT) if place < throughout else WAYS
+        return [(way, asking[way.name]) for way in chosen]
+
+    done = ask_all(figures, records, ways)
     print(f"Questions of {questions.parent.name}, derived data, not official KILT;")
     print(f"{default.generator.name}, greedy, no batch; {machine()}")
     ids = [record["id"] for record in records]
