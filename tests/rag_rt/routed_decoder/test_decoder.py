@@ -161,7 +161,8 @@ def test_positions_below_the_crossover_are_dense() -> None:
 
 def test_blocks_that_one_piece_completes_are_all_clustered() -> None:
     """Read densely, which needs no clusters, and written by routed attention, which does."""
-    ids, dense = some_ids(LENGTH), reference("llama", some_ids(LENGTH))
+    ids = some_ids(LENGTH)
+    dense = reference("llama", ids)
     made = model("llama")
     config = DecoderConfig.of(made.config)
     assert config is not None
