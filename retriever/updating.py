@@ -303,11 +303,21 @@ def _passages(snapshot: Snapshot, rows: Rows) -> Iterator[Passage]:
 
 
 def _sweep(snapshot: Snapshot) -> None:
-    """Remove what nothing refers to any more; whoever still reads it has it open."""
+    """Remove what nothing refers to any more; whoever still reads it has it open.
+
+    An update loses its number before it loses a file: whoever opens the index meanwhile, or after
+    a crash in the middle of this, finds it whole or not at all.
+    """
+    updates = snapshot.directory / UPDATES
     in_use = {update.number for update in snapshot.updates}
     for number in update_numbers(snapshot.directory):
         if number not in in_use:
-            shutil.rmtree(update_directory(snapshot.directory, number))
+            update_directory(snapshot.directory, number).rename(updates / f"removed-{number:06d}")
+    if updates.is_dir():
+        sync_directory(updates)
+        for path in updates.iterdir():
+            if not path.name.isdecimal():  # also what a writer that was killed left behind
+                shutil.rmtree(path)
     for path in snapshot.directory.glob("generation-*"):
         if path.name != snapshot.manifest.settings["generation"]:
             shutil.rmtree(path)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,6 +205,34 @@ def test_a_writer_killed_at_any_point_loses_nothing_that_was_acknowledged(tmp_pa
         # What was written and not told of may be there too, whole.
         expect(directory, {"base": "Base.", **_numbers(len(found) - 1)})
         number = len(found) - 1
+
+
+def test_a_writer_killed_while_it_removes_leaves_an_index_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Updates that others took the place of go whole, or not at all."""
+    directory = build(tmp_path / "index", [page("base", "Base.")])
+    for number in range(3):
+        add_pages(directory, HashEncoder(), [page(str(number), "Text.")], replace_pages=False)
+    remaining = {"base": "Base.", **{str(number): "Text." for number in range(4)}}
+
+    remove = shutil.rmtree
+
+    def killed(path: Path | str, **options: Any) -> None:
+        if not (passages := Path(path, "passages.arrow")).exists():
+            return remove(path, **options)
+        passages.unlink()
+        raise KeyboardInterrupt
+
+    (directory / "updates" / "work-of-a-killed-writer").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("retriever.updating.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            add_pages(directory, HashEncoder(), [page("3", "Text.")], replace_pages=False)
+    expect(directory, remaining)
+    delete_pages(directory, ["0"])
+    expect(directory, {key: text for key, text in remaining.items() if key != "0"})
+    assert all(path.name.isdecimal() for path in (directory / "updates").iterdir())
 
 
 def _numbers(count: int) -> dict[str, str]:
