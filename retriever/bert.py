@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
+from retriever.packed_linear import PackedLinear, can_pack
+
 _ACTIVATIONS = {"gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"), "relu": ("relu", "")}
 """BERT's, the one of the later TensorFlow program, and ReLU: oneDNN's names and algorithms."""
 
@@ -22,8 +24,7 @@ def is_packable(model: Any) -> bool:
         type(model) is BertModel
         and not getattr(model.config, "is_decoder", False)
         and model.config.hidden_act in _ACTIVATIONS
-        and model.dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and can_pack(model.dtype)
     )
 
 
@@ -52,41 +53,20 @@ class PackedBert:
             yield x.view(batch, tokens, -1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """x (M, K) to x · weight + bias (M, N)."""
-
-    weight: Tensor
-    bias: Tensor
-
-    @classmethod
-    def of(cls, *linears: Any) -> "_Product":
-        weight = torch.cat([linear.weight.detach() for linear in linears])
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        return cls(packed, torch.cat([linear.bias.detach() for linear in linears]))
-
-    def __call__(self, x: Tensor, activation: str = "none", algorithm: str = "") -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self.weight, self.bias, activation, [], algorithm
-        )
-        return result
-
-    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            x, residual, self.weight, self.bias, "add"
-        )
-        return result
+def _joined(*linears: Any) -> PackedLinear:
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    return PackedLinear(weight, torch.cat([linear.bias.detach() for linear in linears]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
     heads: int
     activation: tuple[str, str]
-    query_key_value: _Product
-    output: _Product
+    query_key_value: PackedLinear
+    output: PackedLinear
     output_norm: nn.Module
-    up: _Product
-    down: _Product
+    up: PackedLinear
+    down: PackedLinear
     down_norm: nn.Module
 
     @classmethod
@@ -95,11 +75,11 @@ class _Layer:
         return cls(
             config.num_attention_heads,
             _ACTIVATIONS[config.hidden_act],
-            _Product.of(own.query, own.key, own.value),
-            _Product.of(output.dense),
+            _joined(own.query, own.key, own.value),
+            _joined(output.dense),
             output.LayerNorm,
-            _Product.of(layer.intermediate.dense),
-            _Product.of(layer.output.dense),
+            _joined(layer.intermediate.dense),
+            _joined(layer.output.dense),
             layer.output.LayerNorm,
         )
 

@@ -26,13 +26,12 @@ from rag_rt.models.routed_decoder.selecting import (
     score_heads,
 )
 from rag_rt.models.routed_decoder.simd import (
-    LANES,
-    TILE,
     add_values,
     exp_tile,
     score_tiles,
     store_float,
 )
+from rag_rt.models.routed_decoder.vectors import LANES, TILE
 
 _SCORE_PARTS = 4  # of the clusters of a head, scored by different threads
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rag_rt.models.routed_decoder.simd import GROUP, LANES
+from rag_rt.models.routed_decoder.vectors import GROUP, LANES
 
 # Their weights have Llama's names and their layers Llama's order.
 _TYPES = ("llama", "mistral", "qwen2")

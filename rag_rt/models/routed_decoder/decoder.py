@@ -18,7 +18,7 @@ from rag_rt.models.routed_decoder.packing import Precision, were_four_bits
 from rag_rt.models.routed_decoder.reading import read_slice
 from rag_rt.models.routed_decoder.rows import CachedRow
 from rag_rt.models.routed_decoder.scratch import StepScratch, read_scratch
-from rag_rt.models.routed_decoder.simd import LANES, TILE
+from rag_rt.models.routed_decoder.vectors import LANES, TILE
 from rag_rt.models.routed_decoder.weights import load_weights
 
 _NEVER = 1 << 62

@@ -30,7 +30,7 @@ from rag_rt.models.routed_decoder.layout import (
     Weights,
 )
 from rag_rt.models.routed_decoder.products import add_to, gate, linear, normalise, prepare, take
-from rag_rt.models.routed_decoder.simd import LANES
+from rag_rt.models.routed_decoder.vectors import LANES
 
 
 @compiled()

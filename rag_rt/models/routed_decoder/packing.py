@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rag_rt.models.routed_decoder.layout import Linear
-from rag_rt.models.routed_decoder.simd import GROUP, LANES
+from rag_rt.models.routed_decoder.vectors import GROUP, LANES
 
 Precision = Literal["float32", "bfloat16", "int8", "int4"]
 
@@ -30,7 +30,9 @@ def packed(layers: list[Tensor], biases: list[Tensor | None], precision: Precisi
     weights, scale, least = (torch.stack(column) for column in zip(*parts, strict=True))
     given = [pad(bias.float(), (0, -len(bias) % LANES)) for bias in biases if bias is not None]
     bias = torch.stack(given) if given else torch.empty(len(layers), 0)
-    return Linear(_array(weights), _array(scale), _array(least), _array(bias))
+    # Copies: numpy asks for huge pages, which torch does not; a step is a seventh faster
+    # (docs/LOG.md).
+    return Linear(*(array(part).copy() for part in (weights, scale, least, bias)))
 
 
 def were_four_bits(weight: Tensor) -> bool:
@@ -46,13 +48,9 @@ def were_four_bits(weight: Tensor) -> bool:
     return bool(error.norm() < _BFLOAT16_STEP * groups.norm())
 
 
-def _array(numbers: Tensor) -> npt.NDArray[Any]:
-    """A copy; bfloat16, which numpy has not, as its bits.
-
-    numpy asks for huge pages, which torch does not: a step is a seventh faster (docs/LOG.md).
-    """
-    bits = numbers.view(torch.uint16) if numbers.dtype == torch.bfloat16 else numbers
-    return bits.numpy().copy()
+def array(numbers: Tensor) -> npt.NDArray[Any]:
+    """The same memory as numpy sees it; bfloat16, which numpy has not, as its bits."""
+    return (numbers.view(torch.uint16) if numbers.dtype == torch.bfloat16 else numbers).numpy()
 
 
 def _packed_layer(weight: Tensor, precision: Precision) -> tuple[Tensor, Tensor, Tensor]:

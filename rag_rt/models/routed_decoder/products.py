@@ -8,13 +8,12 @@ import numpy as np
 from rag_rt.models.routed_decoder.compiling import compiled
 from rag_rt.models.routed_decoder.layout import Floats, Input, Linear
 from rag_rt.models.routed_decoder.simd import (
-    GROUP,
-    LANES,
     float_tile,
     gate_tile,
     quantise_group,
     quantised_tile,
 )
+from rag_rt.models.routed_decoder.vectors import GROUP, LANES
 
 _ONE, _FOUR = (0,), (0, 0, 0, 0)
 
@@ -130,7 +129,7 @@ def gate(y: Floats, x: Input, row: int, size: int) -> None:
     """silu(gate) · up, from y (M, 2 · size) into x (M, size)."""
     for i in range(0, size, LANES):
         gate_at = y.ctypes.data + 4 * (row * 2 * size + i)
-        gate_tile(gate_at, gate_at + 4 * size, x.floats.ctypes.data + 4 * (row * size + i))
+        gate_tile(y, gate_at, gate_at + 4 * size, x.floats.ctypes.data + 4 * (row * size + i))
 
 
 @compiled()

@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, rms_norm, silu
 
+from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
+from rag_rt.models.routed_decoder.packing import array
 from rag_rt.models.routed_decoder.rows import CachedRow
-from rag_rt.models.routed_decoder.weights import Layer, LoadedWeights
+from rag_rt.models.routed_decoder.slices import add_and_normalise, gate, turn_and_remember
+from rag_rt.models.routed_decoder.vectors import LANES
+from rag_rt.models.routed_decoder.weights import LoadedWeights
 
 Attention = Callable[[Tensor, int], Tensor]
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -27,54 +30,55 @@ def read_slice(
 ) -> Tensor:
     """Append a slice to a row; the hidden state (H,) after its last token, before the last norm.
 
+    Sums of layers are float32; what enters a product has the weights' type.
+
     Args:
         weights: of the model.
         config: its sizes.
         row: has room for the slice; before a block must be clustered, where it is routed.
         ids: (T,).
-        routed: attention of the slice's scaled queries (T, heads, D) in a layer, in place of dense.
+        routed: attention (T, heads · D) of the slice's scaled queries (T, heads, D) in a layer, in
+            place of dense.
     """
-    x = weights.embeddings[ids]
-    start, stop = row.length, row.length + len(ids)
-    angles = weights.packed.cosines[start:stop], weights.packed.sines[start:stop]
-    cosines, sines = (torch.from_numpy(angle).unsqueeze(1) for angle in angles)  # (T, 1, D/2)
-    sizes = [config.heads, config.kv_heads]
+    count, start, running = len(ids), row.length, threads()
+    use_threads(running)
+    x = weights.embeddings[ids].float()
+    # Products of a few sizes: oneDNN makes kernels for each.
+    padded = -(-count // LANES) * LANES
+    h = torch.zeros(padded, config.hidden, dtype=weights.dtype)
+    attended = torch.zeros(padded, config.heads * config.head_size, dtype=weights.dtype)
+    gated = torch.zeros(padded, config.inner, dtype=weights.dtype)
+    y = h[:0]  # what the layer before adds
     for number, layer in enumerate(weights.layers):
-        h = rms_norm(x, x.shape[-1:], layer.attention_norm, config.epsilon)
-        qkv = linear(h, layer.qkv, layer.qkv_bias).view(len(ids), -1, config.head_size)
-        turned, v = _turned(qkv[:, : sum(sizes)], cosines, sines), qkv[:, sum(sizes) :]
-        q, k = torch.split(turned, sizes, 1)
-        k = k.to(x.dtype)
-        row.write(number, k, v)
+        norm = weights.packed.attention_norm[number]
+        add_and_normalise(x.numpy(), array(y), norm, config.epsilon, array(h), running)
+        qkv = layer.qkv(h).view(padded, -1, config.head_size)
+        turn_and_remember(
+            array(qkv),
+            count,
+            weights.packed.cosines,
+            weights.packed.sines,
+            array(row.keys[number]),
+            array(row.values[number]),
+            start,
+            running,
+        )
+        q, k, v = torch.split(qkv[:count], [config.heads, config.kv_heads, config.kv_heads], 1)
         scale = config.head_size**-0.5
         if routed is None:
-            attended = _dense(q.to(x.dtype), k, v, row.before(number, start), scale)
+            found = _dense(q, k, v, row.before(number, start), scale)
         else:
-            attended = routed(q * scale, number).to(x.dtype)
+            found = routed(q.float() * scale, number).view(q.shape)
+        attended.view(padded, *q.shape[1:])[:count] = found
         if number == config.layers - 1:  # of the last layer no more than the last token is needed
-            x, attended = x[-1:], attended[-1:]
-        x = x + linear(attended, layer.out, layer.out_bias)
-        x = x + _fed_forward(
-            rms_norm(x, x.shape[-1:], layer.feed_forward_norm, config.epsilon), layer
-        )
-    row.advance(len(ids))
-    return x[-1]
-
-
-def _turned(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotary embedding (Su et al. 2021) of (T, heads, D), in float32, the halves paired."""
-    x = x.float()
-    a, b = x.chunk(2, -1)
-    turned = torch.empty_like(x)
-    first, second = turned.chunk(2, -1)
-    torch.mul(a, cosines, out=first).addcmul_(b, sines, value=-1)
-    torch.mul(b, cosines, out=second).addcmul_(a, sines)
-    return turned
-
-
-def _fed_forward(h: Tensor, layer: Layer) -> Tensor:
-    gate, up = linear(h, layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-    return linear(silu(gate) * up, layer.down, layer.down_bias)
+            x, attended, h, gated = x[-1:], attended[count - 1 : count], h[:1], gated[:1]
+        norm = weights.packed.feed_forward_norm[number]
+        y = layer.out(attended)
+        add_and_normalise(x.numpy(), array(y), norm, config.epsilon, array(h), running)
+        gate(array(layer.gate_up(h)), len(x), array(gated), running)
+        y = layer.down(gated)
+    row.advance(count)
+    return x[-1] + y[-1]
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, before: tuple[Tensor, Tensor], scale: float) -> Tensor:
@@ -90,7 +94,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, before: tuple[Tensor, Tensor], scale
         scale: of the products.
 
     Returns:
-        (T, heads · D).
+        (T, heads, D).
     """
     q, k, v = (part.transpose(0, 1).unsqueeze(0) for part in (q, k, v))
     attended, own = _attend(q, k, v, 0.0, True, scale=scale)
@@ -98,6 +102,6 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, before: tuple[Tensor, Tensor], scale
         k, v = (part.unsqueeze(0) for part in before)
         earlier, of_earlier = _attend(q, k, v, 0.0, False, scale=scale)
         share = torch.sigmoid(of_earlier - own).unsqueeze(-1)  # (1, heads, T, 1)
-        attended = torch.lerp(attended.float(), earlier.float(), share).to(q.dtype)
-    joined: Tensor = attended[0].transpose(0, 1).flatten(1)
+        attended = torch.lerp(attended.float(), earlier.float(), share)
+    joined: Tensor = attended[0].transpose(0, 1)
     return joined

@@ -8,7 +8,7 @@ from rag_rt.attention.routed_keys import Routing
 from rag_rt.models.routed_decoder.clustering import cluster_blocks
 from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
-from rag_rt.models.routed_decoder.simd import LANES, TILE
+from rag_rt.models.routed_decoder.vectors import LANES, TILE
 
 
 class CachedRow:
@@ -47,13 +47,6 @@ class CachedRow:
         if routing is None:
             return self.capacity - self.length
         return routing.sinks + (self._clustered + 1) * routing.block - self.length
-
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Put keys and values (T, KV, D) of the next T positions into a layer."""
-        positions = torch.arange(self.length, self.length + len(keys))
-        tiled = keys.reshape(*keys.shape[:2], -1, TILE)  # (T, KV, D/4, 4)
-        self.keys[layer].permute(1, 3, 0, 2, 4)[positions // TILE, positions % TILE] = tiled
-        self.values[layer, :, self.length : self.length + len(keys)] = values.transpose(0, 1)
 
     def advance(self, count: int) -> None:
         """Count tokens whose keys and values were written; cluster blocks that they complete."""

@@ -5,7 +5,7 @@ import numpy as np
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.layout import PART, Floats, Input, ReadScratch, Scratch
 from rag_rt.models.routed_decoder.rows import CachedRow
-from rag_rt.models.routed_decoder.simd import GROUP, LANES, TILE
+from rag_rt.models.routed_decoder.vectors import GROUP, LANES, TILE
 
 
 class StepScratch:

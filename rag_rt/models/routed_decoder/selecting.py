@@ -4,7 +4,10 @@ import numpy as np
 
 from rag_rt.models.routed_decoder.compiling import compiled
 from rag_rt.models.routed_decoder.layout import Array, Floats, Selection, Tag
-from rag_rt.models.routed_decoder.simd import LANES, TILE, score_clusters
+from rag_rt.models.routed_decoder.simd import (
+    score_clusters,
+)
+from rag_rt.models.routed_decoder.vectors import LANES, TILE
 
 FLOOR = np.float32(-1e30)
 

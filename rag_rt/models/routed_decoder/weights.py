@@ -1,61 +1,91 @@
 """A model's weights twice: as tensors for reading a text, packed for writing one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from rag_rt.models.routed_decoder import layout
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.layout import Weights
 from rag_rt.models.routed_decoder.packing import Precision, packed
+from retriever.packed_linear import PackedLinear, can_pack
+
+Product = Callable[[Tensor], Tensor]  # (M, K) to (M, N)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer for products with many rows: weights (N, K), biases (N,) or None, norms (H,)."""
+    """The linear layers of one layer, for products with many rows."""
 
-    attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
-    feed_forward_norm: Tensor
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
+    qkv: Product
+    out: Product
+    gate_up: Product
+    down: Product
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedWeights:
     """All weights. In float32, or in bfloat16 where the packed ones are of fewer bits."""
 
+    dtype: torch.dtype
     embeddings: Tensor
     layers: tuple[Layer, ...]
     packed: Weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """Weight (N, K) and bias (N,) of linear layers of the same inputs."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, *parts: nn.Linear) -> Self:
+        weight = torch.cat([part.weight.detach() for part in parts]).to(dtype)
+        biases = [part.bias.detach() for part in parts if part.bias is not None]
+        return cls(weight, torch.cat(biases).to(dtype) if biases else None)
+
+    @property
+    def product(self) -> Product:
+        if can_pack(self.weight.dtype):
+            return PackedLinear(self.weight, self.bias)
+        return partial(linear, weight=self.weight, bias=self.bias)
 
 
 def load_weights(model: Any, config: DecoderConfig, precision: Precision) -> LoadedWeights:
     """The weights of a transformers model, which can be thrown away after."""
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     inner = model.get_decoder()
-    layers = tuple(_layer(block, dtype) for block in inner.layers)
-    head = "int8" if precision == "int4" else precision  # GGUF too keeps the head in 8 bits
+    blocks = list(inner.layers)
+    attentions = [block.self_attn for block in blocks]
+    qkv = [_Linear.of(dtype, each.q_proj, each.k_proj, each.v_proj) for each in attentions]
+    out = [_Linear.of(dtype, each.o_proj) for each in attentions]
+    gate_up = [_Linear.of(dtype, block.mlp.gate_proj, block.mlp.up_proj) for block in blocks]
+    down = [_Linear.of(dtype, block.mlp.down_proj) for block in blocks]
+    head = _Linear(model.get_output_embeddings().weight.detach(), None)
     cosines, sines = _angles(inner.rotary_emb, config)
     return LoadedWeights(
+        dtype=dtype,
         embeddings=inner.embed_tokens.weight.detach().to(dtype),
-        layers=layers,
+        layers=tuple(
+            Layer(*(part.product for part in parts))
+            for parts in zip(qkv, out, gate_up, down, strict=True)
+        ),
         packed=Weights(
-            qkv=packed([x.qkv for x in layers], [x.qkv_bias for x in layers], precision),
-            out=packed([x.out for x in layers], [x.out_bias for x in layers], precision),
-            gate_up=packed(
-                [x.gate_up for x in layers], [x.gate_up_bias for x in layers], precision
-            ),
-            down=packed([x.down for x in layers], [x.down_bias for x in layers], precision),
-            head=packed([model.get_output_embeddings().weight.detach()], [None], head),
-            attention_norm=torch.stack([x.attention_norm.float() for x in layers]).numpy(),
-            feed_forward_norm=torch.stack([x.feed_forward_norm.float() for x in layers]).numpy(),
+            qkv=_packed(qkv, precision),
+            out=_packed(out, precision),
+            gate_up=_packed(gate_up, precision),
+            down=_packed(down, precision),
+            # GGUF too keeps the head in 8 bits.
+            head=_packed([head], "int8" if precision == "int4" else precision),
+            attention_norm=_norms([block.input_layernorm for block in blocks]),
+            feed_forward_norm=_norms([block.post_attention_layernorm for block in blocks]),
             final_norm=inner.norm.weight.detach().float().numpy(),
             cosines=cosines.numpy(),
             sines=sines.numpy(),
@@ -63,26 +93,12 @@ def load_weights(model: Any, config: DecoderConfig, precision: Precision) -> Loa
     )
 
 
-def _layer(block: Any, dtype: torch.dtype) -> Layer:
-    attention, feed_forward = block.self_attn, block.mlp
-    qkv = _joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype)
-    gate_up = _joined([feed_forward.gate_proj, feed_forward.up_proj], dtype)
-    return Layer(
-        block.input_layernorm.weight.detach().to(dtype),
-        *qkv,
-        *_joined([attention.o_proj], dtype),
-        block.post_attention_layernorm.weight.detach().to(dtype),
-        *gate_up,
-        *_joined([feed_forward.down_proj], dtype),
-    )
+def _packed(layers: list[_Linear], precision: Precision) -> layout.Linear:
+    return packed([each.weight for each in layers], [each.bias for each in layers], precision)
 
 
-def _joined(parts: list[nn.Linear], dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    weight = torch.cat([part.weight.detach() for part in parts]).to(dtype)
-    biases = [part.bias for part in parts]
-    return weight, torch.cat([b.detach() for b in biases]).to(dtype) if biases[
-        0
-    ] is not None else None
+def _norms(norms: list[Any]) -> layout.Floats:
+    return torch.stack([norm.weight.detach().float() for norm in norms]).numpy()
 
 
 def _angles(rotary: Any, config: DecoderConfig) -> tuple[Tensor, Tensor]:

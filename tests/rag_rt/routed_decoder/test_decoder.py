@@ -196,7 +196,7 @@ def test_routing_that_is_cut_otherwise_is_refused() -> None:
 def test_a_processor_without_byte_products_computes_the_same_sums() -> None:
     program = """
 import numpy as np, torch
-from rag_rt.models.routed_decoder import layout, products, simd
+from rag_rt.models.routed_decoder import layout, products, vectors
 from rag_rt.models.routed_decoder.packing import packed
 linear = packed([torch.arange(-1024, 1024).view(32, 64) / 777], [None], "int8")
 x = layout.Input(np.sin(np.arange(320, dtype=np.float32)), np.zeros(320, np.int8),
@@ -205,7 +205,7 @@ for row in range(5):
     products.quantise(x, row, 64)
 y = np.zeros(160, np.float32)
 products.linear(linear, 0, x, y, 5, 64, 32, 1)
-print(simd.has_byte_products(), *y.round(3))
+print(vectors.has_byte_products(), *y.round(3))
 """
     found = []
     for cpu in ("generic", ""):
