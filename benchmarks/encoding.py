@@ -87,7 +87,9 @@ def contestants(device: Device) -> dict[str, Encode]:
     if has_sentence_transformers():
         encoders[BASELINE] = sentence_transformers(torch.float32, device)
         encoders["sentence-transformers, bfloat16"] = sentence_transformers(torch.bfloat16, device)
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    precisions: list[Precision] = ["float32", "bfloat16"]
+    if device == "cpu":
+        precisions.append("int8")
     for precision in precisions:
         encoders[f"ours, {precision}"] = Encoder(
             "starter", precision=precision, device=device

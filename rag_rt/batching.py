@@ -16,7 +16,7 @@ from rag_rt.choosing import Chooser, Sampling
 from rag_rt.drafting import Drafter
 from rag_rt.models.decoding import Decoder, Row
 
-SLICE = 512  # tokens of a prompt in one turn: a quarter of a second of the starter model
+SLICE = 512  # tokens of a prompt in one turn: a sixth of a second of the starter model
 STEP = 32  # tokens of all sequences in one step, from which on drafts cost more than they bring
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
+from retriever.int8_linear import multiplies_in_int8
 from retriever.packed_linear import PackedLinear, can_pack
 
 _ACTIVATIONS = {"gelu": ("gelu", "none"), "gelu_new": ("gelu", "tanh"), "relu": ("relu", "")}
@@ -25,6 +26,7 @@ def is_packable(model: Any) -> bool:
         and not getattr(model.config, "is_decoder", False)
         and model.config.hidden_act in _ACTIVATIONS
         and can_pack(model.dtype)
+        and not multiplies_in_int8(model)
     )
 
 

@@ -109,11 +109,10 @@ class Encoder(TextEncoder):
         """The model as transformers computes it: support was fitted to its tokens' vectors.
 
         In bfloat16, another order of sums moves their cosines by up to 0.01. Loaded when it is
-        first asked for, since building an index never asks.
+        first asked for, since building an index never asks. 8 bits move them farther.
         """
-        loaded = load_encoder_model(
-            AutoModel, self._folder, self.name, self._precision, self._device
-        )
+        precision: Precision = "auto" if self._precision == "int8" else self._precision
+        loaded = load_encoder_model(AutoModel, self._folder, self.name, precision, self._device)
         return loaded.model
 
     @torch.inference_mode()

@@ -259,8 +259,8 @@ def require_encoder(snapshot: SearchableSnapshot, encoder: DualEncoder) -> None:
         raise ArtefactMismatch(
             f"the index at {snapshot.directory} was built with the encoder "
             f"{settings['encoder']} ({settings['dimension']}-d), but the settings name "
-            f"{encoder.name} ({encoder.dimension}-d); set RAG_RT_ENCODER to the former, "
-            f"or make the index anew with {REMEDY}"
+            f"{encoder.name} ({encoder.dimension}-d); set RAG_RT_ENCODER to the former (in int8 an "
+            f"encoder is another: RAG_RT_ENCODER_PRECISION), or make the index anew with {REMEDY}"
         )
 
 

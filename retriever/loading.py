@@ -12,6 +12,7 @@ from transformers.utils.hub import cached_file
 from retriever.artefacts import file_digest
 from retriever.encoder_names import ENCODER_NAMES
 from retriever.errors import EncoderError
+from retriever.int8_linear import multiply_in_int8
 
 WEIGHTS = "model.safetensors"
 PICKLED_ONLY = (
@@ -20,14 +21,18 @@ PICKLED_ONLY = (
     "(docs/predicting.md), then name DIR"
 )
 
-Precision = Literal["auto", "float32", "bfloat16"]
-"""What a model computes in; `auto` is bfloat16 where the device multiplies it, else float32."""
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+"""What a model computes in; `auto` is bfloat16 where the device multiplies it, else float32. In
+`int8` linear layers do (`int8_linear`), and the rest in float32."""
 Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model, its tokenizer, and the SHA-256 of its weights."""
+    """A model, its tokenizer, and the SHA-256 of its weights.
+
+    In int8 vectors differ by more than rounding does elsewhere, so the fingerprint is another.
+    """
 
     model: Any
     tokenizer: Any
@@ -51,12 +56,18 @@ def load_encoder_model(
         device: that it computes on.
 
     Raises:
-        EncoderError: there is no such model or device, or its weights are not safetensors.
+        EncoderError: there is no such model or device, its weights are not safetensors, or the
+            device does not compute in this precision.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise EncoderError(
             f"the encoder '{name}' is to compute on 'cuda', and torch finds no such device; "
             "name 'cpu', or install a torch that knows the GPU"
+        )
+    if device == "cuda" and precision == "int8":
+        raise EncoderError(
+            f"the encoder '{name}' is to compute in int8 on 'cuda', and does so on 'cpu' alone; "
+            "take bfloat16 there"
         )
     dtype = _dtype(precision, device)
     try:
@@ -69,7 +80,11 @@ def load_encoder_model(
             f"Hub id that can be reached, and RAG_RT_ENCODER is {ENCODER_NAMES}; {PICKLED_ONLY}"
         ) from error
     model.to(device).train(False)
-    return Loaded(model, tokenizer, file_digest(Path(str(weights))))
+    fingerprint = file_digest(Path(str(weights)))
+    if precision == "int8":
+        multiply_in_int8(model)
+        fingerprint = hashlib.sha256(f"{fingerprint} int8".encode()).hexdigest()
+    return Loaded(model, tokenizer, fingerprint)
 
 
 def _dtype(precision: Precision, device: Device) -> torch.dtype:

@@ -20,6 +20,7 @@ from retriever.realm import RealmEmbedder
 from retriever.searching import Retriever
 from retriever.sources import open_source
 from tests.conftest import make_hit
+from tests.retriever.training_setup import make_sentence_encoder
 from tests.tiny_models import make_dpr, make_realm, randomize
 
 QUESTIONS = ["Why is the ocean salty?", "gold?", "Are cells units of life, and why is that so?"]
@@ -115,6 +116,33 @@ def test_bfloat16_gives_nearly_the_same_vectors(
     ):
         cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
         assert cosines.min() > 0.999
+
+
+@pytest.mark.parametrize("make", [make_sentence_encoder, make_dpr, make_realm])
+def test_int8_gives_vectors_of_its_own_that_are_near(
+    tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    """Each of the two sides; an index is searched by what built it, and by nothing else."""
+    name = make(tmp_path / "model")
+    exact, rounded = (open_encoder(name, p) for p in ("float32", "int8"))
+    for a, b in (
+        (questions_of(exact), questions_of(rounded)),
+        (exact.encode_passages(PASSAGES), rounded.encode_passages(PASSAGES)),
+    ):
+        cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert cosines.min() > 0.99
+        assert np.abs(a - b).max() > 1e-5  # it does round
+    assert exact.fingerprint != rounded.fingerprint
+    index = build(tmp_path, rounded)
+    assert Retriever(index, open_encoder(name, "int8")).search("gold?", 1)
+    with pytest.raises(ArtefactMismatch):
+        Retriever(index, exact)
+
+
+def test_int8_is_the_processors_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(EncoderError, match=r"int8 on 'cuda'.*bfloat16"):
+        open_encoder(make_realm(tmp_path / "realm"), "int8", "cuda")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
