@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from rag_rt.attention.routed_keys import Routing
 from rag_rt.models.routed_decoder import attending, kernels, layout
-from rag_rt.models.routed_decoder.clustering import cluster_blocks
 from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
 from rag_rt.models.routed_decoder.packing import Precision, were_four_bits
@@ -122,7 +121,8 @@ class RoutedDecoder:
             torch.zeros(1, self.config.heads, size),
             0,
         )
-        cluster_blocks(np.zeros((1, TILE, size), np.float32), np.zeros((1, TILE), np.int64), TILE)
+        small = Routing(budget=TILE, block=TILE, sinks=0)
+        CachedRow(self.config, LANES, self._dtype, small).advance(TILE)
 
     def open_row(self, capacity: int) -> CachedRow:
         """An empty row with room for `capacity` tokens; clusters are made where it is routed."""

@@ -5,9 +5,16 @@ import torch
 from torch import Tensor
 
 from rag_rt.attention.routed_keys import Routing
-from rag_rt.models.routed_decoder.clustering import cluster_blocks
+from rag_rt.models.routed_decoder.clustering import (
+    Indices,
+    order_by_cluster,
+    reorder,
+    summarise,
+)
 from rag_rt.models.routed_decoder.compiling import threads, use_threads
 from rag_rt.models.routed_decoder.configuration import DecoderConfig
+from rag_rt.models.routed_decoder.layout import Array
+from rag_rt.models.routed_decoder.packing import array
 from rag_rt.models.routed_decoder.vectors import LANES, TILE
 
 
@@ -32,7 +39,7 @@ class CachedRow:
         self.length = 0
         self._routing = routing
         self._clustered = 0  # blocks
-        self._order: list[Tensor] = []  # of each clustered block: (L, KV, B), where a key came from
+        self._order: list[Indices] = []  # (L · KV, B): where the keys of each cluster came from
         tiles, groups = self.capacity // TILE, -(-self.capacity // (TILE * LANES))
         heads = (config.layers, config.kv_heads)
         # Zeros, since what is masked is multiplied by 0, which does not mend a NaN.
@@ -63,7 +70,9 @@ class CachedRow:
             and self.room_before_clustering > self._routing.block
         ):
             self._clustered -= 1
-            self._reorder(*self._span(self._clustered), self._order.pop().argsort(-1))
+            start, _ = self._span(self._clustered)
+            use_threads(threads())
+            reorder(*self._by_head, start, self._order.pop().argsort(-1))
 
     def before(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
         """The first keys and values of a layer, (KV, length, D) each, in one order."""
@@ -78,41 +87,21 @@ class CachedRow:
 
     def _cluster_next_block(self, routing: Routing) -> None:
         start, stop = self._span(self._clustered)
-        keys = self._block_keys(start, stop).float()  # (L, KV, B, D)
-        order = torch.empty(keys.shape[:3], dtype=torch.int64)
+        keys, values = self._by_head
+        order = np.empty((len(keys), routing.block), np.int64)
         use_threads(threads())
-        cluster_blocks(keys.flatten(0, 1).numpy(), order.flatten(0, 1).numpy(), routing.cluster)
-        self._reorder(start, stop, order)
-        self._order.append(order)
-        clusters = _taken(keys, order).view(*keys.shape[:2], -1, routing.cluster, keys.shape[-1])
-        mean = clusters.mean(3)  # (L, KV, C, D)
-        # torch.var_mean takes 89 ms for what takes 3 so.
-        variance = (clusters - mean.unsqueeze(3)).square_().mean(3)
+        order_by_cluster(keys, start, order)
+        reorder(keys, values, start, order)
         first = (start - routing.sinks) // TILE
-        numbers = torch.arange(first, first + mean.shape[2])
-        self.clusters.permute(2, 4, 0, 1, 3)[numbers // LANES, numbers % LANES] = (
-            torch.cat([mean, variance], -1).to(self.clusters.dtype).permute(2, 0, 1, 3)
-        )
+        clusters = array(self.clusters.flatten(0, 1))
+        summarise(keys, start // TILE, stop // TILE, clusters, first)
+        self._order.append(order)
         self._clustered += 1
 
-    def _block_keys(self, start: int, stop: int) -> Tensor:
-        """Keys (L, KV, B, D) of a block, a copy."""
-        tiles = self.keys[:, :, start // TILE : stop // TILE]  # (L, KV, C, D/4, 4 keys, 4)
-        return tiles.transpose(3, 4).flatten(4).flatten(2, 3)
-
-    def _reorder(self, start: int, stop: int, order: Tensor) -> None:
-        """Place i of a block takes what place order[i] held: order (L, KV, B)."""
-        keys, values = self._block_keys(start, stop), self.values[:, :, start:stop]
-        tiled = *keys.shape[:2], -1, TILE, keys.shape[-1] // TILE, TILE
-        tiles = _taken(keys, order).view(tiled)
-        self.keys[:, :, start // TILE : stop // TILE] = tiles.transpose(3, 4)
-        values[:] = _taken(values, order)
-
-
-def _taken(x: Tensor, order: Tensor) -> Tensor:
-    """Rows of x (L, KV, B, D) in an order (L, KV, B); a third of the time of `gather`."""
-    layers, heads = (torch.arange(size) for size in order.shape[:2])
-    return x[layers[:, None, None], heads[:, None], order]
+    @property
+    def _by_head(self) -> tuple[Array, Array]:
+        """Keys and values of all layers as the kernels of clustering see them."""
+        return array(self.keys.flatten(0, 1)), array(self.values.flatten(0, 1))
 
 
 def _zeros(dtype: torch.dtype, *shape: int) -> Tensor:
