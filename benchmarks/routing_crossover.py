@@ -2,9 +2,9 @@
 
 Tokens a second to read texts of 128 to 16,384 random tokens, and milliseconds to write one more:
 all dense, all routed, and as the generator does it (`RoutedDecoder.of`), in the slices that it
-reads, beside transformers, which reads a text at once. Then what clustering a prompt costs, and after
-how many tokens written that is made good. The starter model's own context ends at 8,192; its angles
-are computed on for the lengths beyond.
+reads, beside transformers, which reads a text at once. Then what clustering a prompt costs, and
+after how many tokens written that is made good. The starter model's own context ends at 8,192; its
+angles are computed on for the lengths beyond.
 
 Run: python -m benchmarks.routing_crossover [LENGTH…]
 """

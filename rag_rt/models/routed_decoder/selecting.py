@@ -4,29 +4,36 @@ import numpy as np
 
 from rag_rt.models.routed_decoder.compiling import compiled
 from rag_rt.models.routed_decoder.layout import Array, Floats, Selection, Tag
-from rag_rt.models.routed_decoder.simd import (
-    score_clusters,
-)
+from rag_rt.models.routed_decoder.simd import largest_in, score_clusters, smallest_in
 from rag_rt.models.routed_decoder.vectors import LANES, TILE
 
 FLOOR = np.float32(-1e30)
 
 
-@compiled(fast=True)
+@compiled()
 def largest_of(x: Floats, start: int, size: int) -> np.float32:
     """The largest of some numbers, at least `FLOOR`."""
-    largest = FLOOR
-    for i in range(start, start + size):
+    tiles = size // LANES
+    largest: np.float32 = max(FLOOR, largest_in(x.ctypes.data + 4 * start, tiles))
+    for i in range(start + tiles * LANES, start + size):
         largest = max(largest, x[i])
     return largest
 
 
-@compiled(fast=True)
+@compiled()
 def _smallest(x: Floats, start: int, size: int) -> np.float32:
-    smallest = -FLOOR
-    for i in range(start, start + size):
+    tiles = size // LANES
+    smallest: np.float32 = min(-FLOOR, smallest_in(x.ctypes.data + 4 * start, tiles))
+    for i in range(start + tiles * LANES, start + size):
         smallest = min(smallest, x[i])
     return smallest
+
+
+@compiled(fast=True)
+def _raise(worth: Floats, scores: Floats, largest: np.float32) -> None:
+    """How near scores come to the largest, where that is more than they are worth so far."""
+    for i in range(len(worth)):
+        worth[i] = max(worth[i], scores[i] - largest)
 
 
 @compiled()
@@ -64,12 +71,13 @@ def _keep_best(
         else:
             high, above = middle, reached
     equals = keep - above
-    for i in range(count):
-        score = scores[start + i]
-        if score > high or (score > low and equals > 0):
-            equals -= score <= high
-            listed[item, filled] = first + i
-            filled += 1
+    line, best = listed[item], scores[start : start + count]
+    for i in range(count):  # without branches, which nobody could predict
+        chosen = best[i] > high
+        if equals > 0 and not chosen and best[i] > low:
+            chosen, equals = True, equals - 1
+        line[filled] = first + i
+        filled += chosen
     return filled
 
 
@@ -151,12 +159,11 @@ def list_tiles(
         for tile in range(last + 1):
             listed[item, tile] = tile
         return last + 1
+    worth = scores[start : start + clusters]
+    worth[:] = FLOOR
     for head in range(heads):
         place = start + (head + 1) * room
-        largest = largest_of(scores, place, clusters)
-        for i in range(clusters):
-            found = scores[place + i] - largest
-            scores[start + i] = max(scores[start + i], found) if head else found
+        _raise(worth, scores[place : place + clusters], largest_of(scores, place, clusters))
     own, filled = selection.sink_tiles + clusters, selection.sink_tiles
     for tile in range(filled):
         listed[item, tile] = tile

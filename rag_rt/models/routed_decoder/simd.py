@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba.extending
+import numpy as np
 from llvmlite import ir
 from numba import types
 
@@ -29,6 +30,7 @@ from rag_rt.models.routed_decoder.vectors import (
     add_byte_products,
     bytes_of,
     call,
+    cgutils,
     constant,
     exp,
     fma,
@@ -48,6 +50,7 @@ from rag_rt.models.routed_decoder.vectors import (
 # Called with one argument less than defined: numba adds the first.
 intrinsic: Callable[[Callable[..., Any]], Any] = numba.extending.intrinsic
 
+_MOST = float(np.finfo(np.float32).max)
 _ZERO_POINT = 128  # 8-bit weights are stored as unsigned
 
 
@@ -280,6 +283,41 @@ def add_values(
         return context.get_dummy_value()
 
     return types.void(tag, width, values, *[types.int64] * 5), code
+
+
+def _extreme(b: Builder, which: str, x_at: Value, tiles: Value, least: float) -> Value:
+    """The `max` or `min` of 16 times `tiles` numbers and of `least`."""
+    slot = cgutils.alloca_once(b, F32X)
+    b.store(constant(least), slot)
+
+    def compare(tile: Value) -> None:
+        x = load(b, x_at, scaled(b, tile, 4 * LANES), F32X, 4)
+        b.store(call(b, f"llvm.{which}num.v16f32", F32X, (x, b.load(slot))), slot)
+
+    loop(b, tiles, compare)
+    return call(b, f"llvm.vector.reduce.f{which}.v16f32", F32, (b.load(slot),))
+
+
+@intrinsic
+def largest_in(typing: Any, x_at: Any, tiles: Any) -> Any:
+    """The largest of 16 times `tiles` float32; LLVM does not make vectors of numba's `max`."""
+
+    def code(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        x_at, tiles = arguments
+        return _extreme(b, "max", x_at, tiles, -_MOST)
+
+    return types.float32(types.int64, types.int64), code
+
+
+@intrinsic
+def smallest_in(typing: Any, x_at: Any, tiles: Any) -> Any:
+    """The smallest of 16 times `tiles` float32."""
+
+    def code(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        x_at, tiles = arguments
+        return _extreme(b, "min", x_at, tiles, _MOST)
+
+    return types.float32(types.int64, types.int64), code
 
 
 @intrinsic
