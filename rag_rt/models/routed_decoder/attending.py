@@ -28,6 +28,7 @@ from rag_rt.models.routed_decoder.selecting import (
 from rag_rt.models.routed_decoder.simd import (
     add_values,
     exp_tile,
+    prefetch_tiles,
     score_tiles,
     store_float,
 )
@@ -140,6 +141,9 @@ def _attend(
     s_at = scores.ctypes.data + 4 * start
     tiles_at = listed.ctypes.data + 4 * (item * listed.shape[1] + first)
     for i in range(0, room, LANES):
+        prefetch_tiles(width, kv, v_at, tiles_at + i)
+        if i + LANES < room:
+            prefetch_tiles(width, kv, k_at, tiles_at + i + LANES)
         score_tiles(group, width, kv, q_at, k_at, tiles_at + i, s_at + 4 * i, room)
     seen = count * TILE - (TILE - 1 - position % TILE if ends else 0)
     for head in range(heads):

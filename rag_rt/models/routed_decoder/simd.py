@@ -236,6 +236,25 @@ def score_tiles(
 
 
 @intrinsic
+def prefetch_tiles(typing: Any, width: Any, array: Any, at: Any, tiles_at: Any) -> Any:
+    """Fetches four tiles of keys or values (S, D), which the processor would not see coming."""
+    tile_bytes = TILE * LANES * width.count * bytes_of(array.dtype)
+
+    def code(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        _, _, at, tiles_at = arguments
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        for tile in range(LANES // TILE):
+            number = b.sext(load(b, tiles_at, 4 * tile, I32, 4), I64)
+            tile_at = b.add(at, scaled(b, number, tile_bytes))
+            for line in range(0, tile_bytes, 64):
+                b.call(prefetch, [pointer(b, tile_at, line, I8), int32(0), int32(3), int32(1)])
+        return context.get_dummy_value()
+
+    return types.void(width, array, types.int64, types.int64), code
+
+
+@intrinsic
 def add_values(
     typing: Any,
     tag: Any,
