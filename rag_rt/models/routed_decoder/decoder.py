@@ -21,8 +21,8 @@ from rag_rt.models.routed_decoder.vectors import LANES, TILE
 from rag_rt.models.routed_decoder.weights import load_weights
 
 _NEVER = 1 << 62
-# From here on an answer of 256 tokens is written faster by routed attention, the clustering of the
-# prompt included (benchmarks/routing_crossover.py); a token alone is from 3,072 on.
+# From here on an answer of some 110 tokens is written faster by routed attention, the clustering of
+# the prompt included (benchmarks/routing_crossover.py); a token alone is from 3,072 on.
 CROSSOVER = 4096
 
 
