@@ -171,8 +171,9 @@ def test_questions_beyond_the_line_are_turned_away_and_the_others_answered(
     taken = settings.running + settings.waiting
 
     def ask(_: int) -> httpx.Response:
-        body = {"question": "What is gold?", "max_tokens": 8, "k": 1, "repetition_penalty": 1.1}
-        return httpx.post(f"{server_url}/answer", json=body, timeout=120)
+        # Long enough for all of them to be there before the first is answered.
+        body = {"question": "What is gold?", "mode": "free", "max_tokens": 100, "temperature": 1.5}
+        return httpx.post(f"{server_url}/answer", json=body | {"seed": 7}, timeout=120)
 
     with ThreadPoolExecutor(taken + 12) as clients:
         replies = list(clients.map(ask, range(taken + 12)))
