@@ -193,6 +193,15 @@ def test_routing_that_is_cut_otherwise_is_refused() -> None:
         RoutedDecoder(model(), config, "float32", Routing(cluster=8, block=128))
 
 
+def test_without_onednn_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_rt.models.routed_decoder.weights.can_pack", lambda dtype: False)
+    config, ids = DecoderConfig.of(model("qwen2").config), some_ids(40)
+    assert config is not None
+    made = RoutedDecoder(model("qwen2"), config, "float32")
+    found = made.read(made.open_row(40), ids)
+    torch.testing.assert_close(found, reference("qwen2", ids)[-1], atol=1e-4, rtol=0)
+
+
 def test_a_processor_without_byte_products_computes_the_same_sums() -> None:
     program = """
 import numpy as np, torch
